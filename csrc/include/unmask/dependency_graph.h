@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+#include "unmask/executor.h"
+#include "unmask/status.h"
+#include "unmask/types.h"
+
+namespace unmask {
+
+// When does node s, once taken, exclude candidate i? D is the symmetrised score.
+enum class Edge : int8_t {
+  kRowMax,  // D_is > tau * max(max_j D_ij, 1e-8)
+  kRowSum,  // D_is > tau * sum_j D_ij
+  kRaw,     // D_is > tau
+};
+
+// Scores in, conflict bits and degrees out.
+struct DependencyGraphArgs {
+  const float* scores;       // [batch, nodes, nodes]  attention of node i to node j
+  const int32_t* positions;  // [batch, nodes]         -1: the node does not exist
+  const float* row_tau;      // [batch]                null: `tau`
+  int32_t* conflict;         // [batch, nodes, words]  out: bit j of row i: j excludes i
+  float* degree;             // [batch, nodes]         out: sum_j D_ij
+  int64_t batch;
+  int64_t nodes;
+  float tau;
+  Edge edge;
+  bool normalize;  // divide each row by its sum over the other nodes first
+};
+
+Status validate(const DependencyGraphArgs& args);
+
+// Sums run in one stated order, so that degrees and bits are the same on every backend: lane
+// l of 32 adds the nodes j = l, l + 32, l + 64, ... in ascending order, then lanes are
+// added pairwise at distance 16, 8, 4, 2, 1 (lane l takes lane l + distance).
+namespace cpu {
+Status dependency_graph(const DependencyGraphArgs& args, const Executor& executor = {});
+}
+namespace cuda {
+Status dependency_graph(const DependencyGraphArgs& args, Stream stream);
+}
+
+}  // namespace unmask

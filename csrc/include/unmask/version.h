@@ -1,0 +1,17 @@
+#pragma once
+
+namespace unmask {
+
+// What this library was built from: facts for `unmask doctor` and bug reports.
+struct BuildFacts {
+  const char* version;        // "0.1.0"
+  const char* compiler;       // "GNU 12.2.0"
+  const char* build_type;     // "Release"
+  const char* nvcc;           // the CUDA compiler found while building, "" when there was none
+  const char* cuda_archs;     // "80;90;100", "" when built without CUDA kernels
+  const char* cpu_dispatch;   // the instruction sets chosen between at run time
+};
+
+BuildFacts build_facts();
+
+}  // namespace unmask

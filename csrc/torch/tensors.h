@@ -1,0 +1,33 @@
+// What every operator file of this room needs: tensors seen as views, the caller's threads and
+// stream, and the one place where a Status becomes a Python exception.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+
+#include <optional>
+
+#include "core/bind.h"
+
+namespace unmask::torch_ops {
+
+TensorView view(const char* name, const at::Tensor& tensor);
+TensorView view(const char* name, const std::optional<at::Tensor>& tensor);
+
+void raise_unless_ok(const Status& status);
+
+// torch's own threads and BLAS.
+Executor executor();
+
+// The current stream of the tensor's device.
+Stream stream_of(const at::Tensor& tensor);
+
+// Runs one of the two backends, by where `tensor` lives.
+template <class Args>
+void run(const at::Tensor& tensor, const Args& args, Status (*on_cpu)(const Args&, const Executor&),
+         Status (*on_cuda)(const Args&, Stream)) {
+  raise_unless_ok(tensor.is_cpu() ? on_cpu(args, executor()) : on_cuda(args, stream_of(tensor)));
+}
+
+}  // namespace unmask::torch_ops

@@ -1,0 +1,41 @@
+"""Exact, sync-free parallel decoding for masked diffusion language models.
+
+Importing it loads the compiled operators, which also registers ``torch.ops.unmask.*``.
+Without torch only :mod:`unmask.arrays` (the operators on numpy arrays) is available.
+"""
+
+import importlib.util
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    from unmask import _C as _compiled
+except ImportError as error:
+    raise ImportError(
+        "unmask's compiled half is missing or does not fit this Python: "
+        f"{error}. Build it with: pip install --no-build-isolation -e ."
+    ) from error
+
+try:
+    __version__ = version("unmask")
+except PackageNotFoundError:  # run from a build folder, not installed
+    __version__ = _compiled.build_facts()["version"]
+
+_TORCH_NAMES = [
+    "DependencyGraph",
+    "TopKConfidence",
+    "independent_set",
+]
+
+__all__ = ["__version__", "arrays", *_TORCH_NAMES]
+
+if importlib.util.find_spec("torch") is not None:
+    from unmask.ops import independent_set
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in _TORCH_NAMES:
+            raise ImportError(
+                f"unmask.{name} needs torch, which is not installed: pip install torch, then "
+                "build unmask again. Without torch, unmask.arrays has the operators for numpy."
+            )
+        raise AttributeError(f"module 'unmask' has no attribute '{name}'")

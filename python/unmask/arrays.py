@@ -1,0 +1,8 @@
+"""The operators on numpy arrays, for people without torch: same names, same rules, CPU only.
+
+Outputs are new arrays; tuples come in the order that unmask.ops documents.
+"""
+
+from unmask._C import independent_set
+
+__all__ = ["independent_set"]

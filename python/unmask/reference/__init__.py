@@ -1,0 +1,10 @@
+"""What each operator means, in plain torch and float64. Slow, obvious, the oracle of every test.
+
+One file per operator, same names and arguments. Nothing in the package imports this; tests and
+benchmarks do.
+"""
+
+from unmask.reference.bits import pack_bits, unpack_bits
+from unmask.reference.independent_set import independent_set
+
+__all__ = ["independent_set", "pack_bits", "unpack_bits"]
