@@ -25,6 +25,7 @@ py::dict facts() {
   result["nvcc"] = built.nvcc;
   result["cuda_archs"] = built.cuda_archs;
   result["cpu_dispatch"] = built.cpu_dispatch;
+  result["cpu_selected"] = built.cpu_selected;
   return result;
 }
 

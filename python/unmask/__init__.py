@@ -8,7 +8,7 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    from unmask import _C as _compiled
+    from unmask import _C
 except ImportError as error:
     raise ImportError(
         "unmask's compiled half is missing or does not fit this Python: "
@@ -18,7 +18,7 @@ except ImportError as error:
 try:
     __version__ = version("unmask")
 except PackageNotFoundError:  # run from a build folder, not installed
-    __version__ = _compiled.build_facts()["version"]
+    __version__ = _C.build_facts()["version"]
 
 _TORCH_NAMES = [
     "DependencyGraph",
