@@ -61,7 +61,7 @@ tools:
 # torch goes in first and by itself: no later step may choose another one.
 $(VENV)/.ready: pyproject.toml | tools
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet "$(TORCH)"
+	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet "setuptools>=77" wheel "cmake>=3.24" ninja "pybind11>=2.13"
 	touch $@
 

@@ -1,11 +1,10 @@
-#include "cpu/multiversion.h"
 #include "unmask/version.h"
 
 namespace unmask {
 namespace {
 
 const char* cpu_selected() {
-#ifdef UNMASK_HAS_MULTIVERSION
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)  // as cpu/multiversion.h
   __builtin_cpu_init();
   if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4";
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
