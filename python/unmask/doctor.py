@@ -18,16 +18,16 @@ from unmask._C import build_facts
 
 BUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
 
-# What each optional package gives, by the name it is imported under.
+# What each optional package is for, by the name pip knows it under.
 EXTRAS = {
-    "matplotlib": ("charts of `unmask plot` and of the benchmarks", "unmask[plot]"),
-    "transformers": ("models from the Hugging Face hub", "transformers"),
-    "networkx": ("a peer of the benchmarks", "unmask[bench]"),
-    "numba": ("a peer of the benchmarks", "unmask[bench]"),
-    "pyamg": ("a peer of the benchmarks", "unmask[bench]"),
-    "scipy": ("a peer of the benchmarks", "unmask[bench]"),
-    "hypothesis": ("the tests", "unmask[test]"),
-    "pytest": ("the tests", "unmask[test]"),
+    "matplotlib": "charts",
+    "transformers": "models from the Hugging Face hub",
+    "networkx": "a peer in the benchmarks",
+    "numba": "a peer in the benchmarks",
+    "pyamg": "a peer in the benchmarks",
+    "scipy": "a peer in the benchmarks",
+    "hypothesis": "the tests",
+    "pytest": "the tests",
 }
 
 
@@ -167,8 +167,8 @@ def show(report: Report, console: Console) -> None:
     for i, device in enumerate(report.devices):
         row("devices" if i == 0 else "", *device.split(": ", 1))
     for i, (name, found) in enumerate(report.extras.items()):
-        gives, requirement = EXTRAS[name]
-        row("extras" if i == 0 else "", name, found or f'{gives}: pip install "{requirement}"')
+        advice = f"not installed; for {EXTRAS[name]}: pip install {name}"
+        row("extras" if i == 0 else "", name, found or advice)
     for i, finding in enumerate(report.findings):
         mark = "[green]ok[/]  " if finding.well else "[red]ill[/] "
         cure = "" if finding.well else f"\n     {finding.cure}"
