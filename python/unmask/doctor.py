@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -84,8 +85,16 @@ def _has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
+def cpu_name() -> str:
+    """The processor, as its maker calls it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
 def _devices() -> list[str]:
-    processor = platform.processor() or platform.machine()
+    processor = cpu_name()
     if not _has_torch():
         return [f"cpu: {processor}"]
     import torch
@@ -180,7 +189,7 @@ def show(report: Report, console: Console) -> None:
 def _readable(build: dict[str, str]) -> dict[str, str]:
     return {
         "compiler": f"{build['compiler']}, {build['build_type']}",
-        "nvcc": build["nvcc"] or "not found while building",
+        "nvcc": build["nvcc"] or "not found, or declined, while building",
         "cuda kernels": build["cuda_archs"] or "none: CPU only",
         "cpu kernels": f"{build['cpu_dispatch']}; this CPU runs {build['cpu_selected']}",
     }
