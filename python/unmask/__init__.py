@@ -24,12 +24,19 @@ _TORCH_NAMES = [
     "DependencyGraph",
     "TopKConfidence",
     "independent_set",
+    "kl_divergence",
+    "topk_confidence",
 ]
 
 __all__ = ["__version__", "arrays", *_TORCH_NAMES]
 
 if importlib.util.find_spec("torch") is not None:
-    from unmask.ops import independent_set
+    from unmask.ops import (
+        TopKConfidence,
+        independent_set,
+        kl_divergence,
+        topk_confidence,
+    )
 else:
 
     def __getattr__(name: str) -> object:
