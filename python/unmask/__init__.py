@@ -24,10 +24,17 @@ __all__ = [
     "__version__",
     "arrays",
     "independent_set",
+    "kl_divergence",
+    "topk_confidence",
 ]
 
 if importlib.util.find_spec("torch") is not None:
-    from unmask.ops import independent_set
+    from unmask.ops import (
+        TopKConfidence,
+        independent_set,
+        kl_divergence,
+        topk_confidence,
+    )
 else:
 
     def __getattr__(name: str) -> object:
