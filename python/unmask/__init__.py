@@ -23,13 +23,23 @@ except PackageNotFoundError:  # run from a build folder, not installed
 _TORCH_NAMES = [
     "DependencyGraph",
     "TopKConfidence",
+    "commit_",
+    "dapd_select",
     "independent_set",
+    "masked_positions",
+    "select",
 ]
 
 __all__ = ["__version__", "arrays", *_TORCH_NAMES]
 
 if importlib.util.find_spec("torch") is not None:
-    from unmask.ops import independent_set
+    from unmask.ops import (
+        commit_,
+        dapd_select,
+        independent_set,
+        masked_positions,
+        select,
+    )
 else:
 
     def __getattr__(name: str) -> object:

@@ -7,6 +7,16 @@ from unmask import _library
 
 _library.load()  # before the files below, which describe the operators to torch.compile
 
+from unmask.ops.commit import commit_  # noqa: E402
+from unmask.ops.dapd_select import dapd_select  # noqa: E402
 from unmask.ops.independent_set import independent_set  # noqa: E402
+from unmask.ops.masked_positions import masked_positions  # noqa: E402
+from unmask.ops.select import select  # noqa: E402
 
-__all__ = ["independent_set"]
+__all__ = [
+    "commit_",
+    "dapd_select",
+    "independent_set",
+    "masked_positions",
+    "select",
+]
