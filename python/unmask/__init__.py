@@ -21,9 +21,9 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "TopKConfidence",
     "__version__",
     "arrays",
-    "TopKConfidence",
     "commit_",
     "dapd_select",
     "independent_set",
