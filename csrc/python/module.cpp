@@ -1,6 +1,7 @@
 // unmask._C: build facts, and the operators on numpy arrays for people without torch. Arrays
 // become views, outputs are allocated, the core does the rest.
 #include "python/arrays.h"
+#include "python/attention.h"
 
 namespace unmask::python {
 namespace {
@@ -35,6 +36,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_facts", &facts, "How this library was built: version, compiler, nvcc, ...");
   m.def("independent_set", &independent_set, py::arg("conflict"), py::arg("priority"),
         py::kw_only(), py::arg("eligible") = std::nullopt);
+  register_attention(m);
 }
 
 }  // namespace unmask::python

@@ -21,15 +21,26 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _compiled.build_facts()["version"]
 
 _TORCH_NAMES = [
+    "AttentionTap",
     "DependencyGraph",
     "TopKConfidence",
+    "attention_scores",
+    "attention_scores_from_probs",
+    "dependency_graph",
     "independent_set",
 ]
 
 __all__ = ["__version__", "arrays", *_TORCH_NAMES]
 
 if importlib.util.find_spec("torch") is not None:
-    from unmask.ops import independent_set
+    from unmask.ops import (
+        DependencyGraph,
+        attention_scores,
+        attention_scores_from_probs,
+        dependency_graph,
+        independent_set,
+    )
+    from unmask.tap import AttentionTap
 else:
 
     def __getattr__(name: str) -> object:

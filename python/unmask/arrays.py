@@ -3,6 +3,16 @@
 Outputs are new arrays; tuples come in the order that unmask.ops documents.
 """
 
-from unmask._C import independent_set
+from unmask._C import (
+    attention_scores,
+    attention_scores_from_probs,
+    dependency_graph,
+    independent_set,
+)
 
-__all__ = ["independent_set"]
+__all__ = [
+    "attention_scores",
+    "attention_scores_from_probs",
+    "dependency_graph",
+    "independent_set",
+]

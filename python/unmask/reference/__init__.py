@@ -4,7 +4,21 @@ One file per operator, same names and arguments. Nothing in the package imports 
 benchmarks do.
 """
 
+from unmask.reference.attention_scores import (
+    attention_probs,
+    attention_scores,
+    attention_scores_from_probs,
+)
 from unmask.reference.bits import pack_bits, unpack_bits
+from unmask.reference.dependency_graph import dependency_graph
 from unmask.reference.independent_set import independent_set
 
-__all__ = ["independent_set", "pack_bits", "unpack_bits"]
+__all__ = [
+    "attention_probs",
+    "attention_scores",
+    "attention_scores_from_probs",
+    "dependency_graph",
+    "independent_set",
+    "pack_bits",
+    "unpack_bits",
+]
