@@ -73,8 +73,7 @@ UNMASK_INLINE void load_tile(const Graph& graph, int64_t top, int64_t rows, int6
     std::fill(out + columns, out + kSide, 0.0f);
     for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(row[c]);
     if (graph.row_sum)
-      for (int64_t c = 0; c < columns; ++c)
-        out[c] = zero_if_nan(out[c] / graph.row_sum[top + r]);
+      for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(out[c] / graph.row_sum[top + r]);
     for (int c = 0; c < kSide; ++c) out[c] = zero_if_nan((out[c] + across[c][r]) * 0.5f);
     for (int c = 0; c < kSide; ++c) out[c] = tile.pairs[r] >> c & 1u ? out[c] : 0.0f;
   }
@@ -91,9 +90,7 @@ UNMASK_INLINE float threshold(const Graph& graph, float row_max, float row_sum) 
 
 UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t top) {
   const int64_t rows = std::min<int64_t>(kSide, graph.nodes - top), words = words_for(graph.nodes);
-  const auto columns = [&](int64_t left) {
-    return std::min<int64_t>(kSide, graph.nodes - left);
-  };
+  const auto columns = [&](int64_t left) { return std::min<int64_t>(kSide, graph.nodes - left); };
   Tile tile;
   float sum[kSide][kSide] = {}, most[kSide][kSide] = {};
   for (int64_t left = 0; left < graph.nodes; left += kSide) {

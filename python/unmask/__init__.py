@@ -8,7 +8,7 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    from unmask import _C as _compiled
+    from unmask import _C, arrays
 except ImportError as error:
     raise ImportError(
         "unmask's compiled half is missing or does not fit this Python: "
@@ -18,33 +18,46 @@ except ImportError as error:
 try:
     __version__ = version("unmask")
 except PackageNotFoundError:  # run from a build folder, not installed
-    __version__ = _compiled.build_facts()["version"]
+    __version__ = _C.build_facts()["version"]
 
-_TORCH_NAMES = [
+__all__ = [
     "AttentionTap",
     "DependencyGraph",
     "TopKConfidence",
+    "__version__",
+    "arrays",
     "attention_scores",
     "attention_scores_from_probs",
+    "commit_",
+    "dapd_select",
     "dependency_graph",
     "independent_set",
+    "kl_divergence",
+    "masked_positions",
+    "select",
+    "topk_confidence",
 ]
-
-__all__ = ["__version__", "arrays", *_TORCH_NAMES]
 
 if importlib.util.find_spec("torch") is not None:
     from unmask.ops import (
         DependencyGraph,
+        TopKConfidence,
         attention_scores,
         attention_scores_from_probs,
+        commit_,
+        dapd_select,
         dependency_graph,
         independent_set,
+        kl_divergence,
+        masked_positions,
+        select,
+        topk_confidence,
     )
     from unmask.tap import AttentionTap
 else:
 
     def __getattr__(name: str) -> object:
-        if name in _TORCH_NAMES:
+        if name in __all__:
             raise ImportError(
                 f"unmask.{name} needs torch, which is not installed: pip install torch, then "
                 "build unmask again. Without torch, unmask.arrays has the operators for numpy."

@@ -6,13 +6,29 @@ Outputs are new arrays; tuples come in the order that unmask.ops documents.
 from unmask._C import (
     attention_scores,
     attention_scores_from_probs,
+    commit_,
+    dapd_select,
     dependency_graph,
     independent_set,
+    kl_divergence,
+    masked_positions,
+    progress_of,
+    select,
+    tau_at,
+    topk_confidence,
 )
 
 __all__ = [
     "attention_scores",
     "attention_scores_from_probs",
+    "commit_",
+    "dapd_select",
     "dependency_graph",
     "independent_set",
+    "kl_divergence",
+    "masked_positions",
+    "progress_of",
+    "select",
+    "tau_at",
+    "topk_confidence",
 ]

@@ -47,9 +47,7 @@ class AttentionTap:
     Source: DAPD (arXiv 2603.12996), which averages the last 30 % of the layers.
     """
 
-    def __init__(
-        self, model: Callable[..., object], layers: float | Sequence[int] = 0.3
-    ) -> None:
+    def __init__(self, model: Callable[..., object], layers: float | Sequence[int] = 0.3) -> None:
         self._name = getattr(model, "__name__", type(model).__name__)
         self._layers = _Layers(layers)
         self._scores: Tensor | None = None

@@ -57,8 +57,6 @@ def attention_scores(
     return attention_scores_from_probs(probs, positions, weight=weight)
 
 
-def attention_scores_from_probs(
-    probs: Tensor, positions: Tensor, *, weight: float = 1.0
-) -> Tensor:
+def attention_scores_from_probs(probs: Tensor, positions: Tensor, *, weight: float = 1.0) -> Tensor:
     """[B, H, L, L], [B, N] -> [B, N, N] float64."""
     return weight * pick_pairs(probs.double().nan_to_num(nan=0.0).mean(1), positions)

@@ -1,3 +1,4 @@
+// Each file of this room adds its functions to the module through one of these.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -5,5 +6,6 @@
 namespace unmask::python {
 
 void register_attention(pybind11::module_& m);
+void register_topk_confidence(pybind11::module_& m);
 
 }  // namespace unmask::python
