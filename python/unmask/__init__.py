@@ -21,15 +21,44 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _compiled.build_facts()["version"]
 
 _TORCH_NAMES = [
+    "DAPD",
     "DependencyGraph",
+    "EntropyBound",
+    "Factor",
+    "GenerateOutput",
+    "KLASS",
+    "Random",
+    "StepEvent",
+    "StepInputs",
+    "Strategy",
+    "Threshold",
+    "TopConfidence",
     "TopKConfidence",
+    "Trace",
+    "generate",
     "independent_set",
+    "strategies",
 ]
 
 __all__ = ["__version__", "arrays", *_TORCH_NAMES]
 
 if importlib.util.find_spec("torch") is not None:
+    from unmask import strategies
+    from unmask.decoding.events import StepEvent
+    from unmask.decoding.trace import Trace
+    from unmask.generate import GenerateOutput, generate
     from unmask.ops import independent_set
+    from unmask.strategies import (
+        DAPD,
+        KLASS,
+        EntropyBound,
+        Factor,
+        Random,
+        StepInputs,
+        Strategy,
+        Threshold,
+        TopConfidence,
+    )
 else:
 
     def __getattr__(name: str) -> object:
