@@ -59,9 +59,9 @@ def generate(
 ) -> GenerateOutput:
     """Decode: reveal masked tokens, several per forward pass, as the strategy allows.
 
-    A row decodes the same alone and in any batch, as far as the model honours the attention mask
-    and, when drawing, with per-request seeds. Rows stop changing when they are complete. Inside
-    the loop nothing waits for the device.
+    A row decodes the same alone and in any batch, if the model honours the attention mask; where
+    something is drawn, give per-request seeds and pad on the right. Rows stop changing when they
+    are complete. Inside the loop nothing waits for the device.
 
     Args:
         model: called as ``model(input_ids, attention_mask=...)``; returns logits [B, L, V], or an
@@ -77,7 +77,8 @@ def generate(
         eos_token_id: one or several tokens that end a text. When one of them stands among the new
             tokens with no mask before it, the row's masks behind it are filled with it.
         temperature, top_k, top_p: 0 takes the most probable token; above, tokens are drawn.
-        seed: an int, or int64 [B] with one seed per request.
+        seed: an int, or int64 [B] with one seed per request. Draws belong to positions, and
+            padding on the left moves those.
         attention_mask: [B, P], 1 for text, 0 for padding on the left or right of a row. New tokens
             go directly after the row's text; padding on the right moves behind them.
         max_steps: stop after so many passes, even if masks are left; they then stay in the result.
@@ -105,11 +106,12 @@ def generate(
         >>> out.sequences.tolist(), out.steps.tolist()
         ([[0, 1, 2, 3]], [1])
     """
-    mask_id = mask_token_of(model, mask_token_id)
     check_model(model, strategy, streamer)
+    mask_id = mask_token_of(model, mask_token_id)
     check_sequences(input_ids, attention_mask, seed, streamer)
     check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
     eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
+    suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
     never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)
 
     canvas = lay_out(input_ids, attention_mask, max_new_tokens, mask_id, block_length)
@@ -145,7 +147,8 @@ def generate(
                     temperature=temperature,
                     top_k=top_k,
                     top_p=top_p,
-                    suppress_tokens=never,
+                    # A mask beyond the vocabulary cannot be drawn anyway.
+                    suppress_tokens=never if mask_id < logits.shape[-1] else suppressed,
                     row_shift=logit_shift,
                 )
             )

@@ -67,9 +67,9 @@ class KLASS(Strategy):
             )
         at = inputs.positions.long().clamp(min=0).unsqueeze(1).expand(-1, self.history, -1)
         stable = (inputs.state.history.gather(-1, at) < self.kl).all(1)
-        ready = stable & (inputs.confidence > self.confidence) & (inputs.token >= 0)
-        most_confident = ops.select(inputs.confidence, inputs.token, "top", 1)
-        return torch.where(ready.any(-1, keepdim=True), ready, most_confident)
+        ready = stable & (inputs.confidence > self.confidence)
+        # A threshold of 0 takes everyone who is ready; the rule falls back to the most confident.
+        return ops.select(inputs.confidence, inputs.token, "threshold", 0.0, eligible=ready)
 
     def _first(self, inputs: StepInputs) -> KlassState:
         """A copy this once: only the second pass shows whether the model reuses its buffer."""
