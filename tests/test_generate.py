@@ -322,7 +322,7 @@ def test_says_what_is_wrong_before_the_first_pass(change: dict[str, Any], messag
 
 
 def test_says_how_to_name_the_mask() -> None:
-    with pytest.raises(ValueError, match="^mask_token_id must be given .*no config.mask_token_id"):
+    with pytest.raises(ValueError, match=r"^mask_token_id must be given .*no config.mask_token_id"):
         generate(lambda input_ids, attention_mask=None: None, ids([1]), 1)
 
 
