@@ -20,6 +20,7 @@ from unmask import (
     TopConfidence,
     generate,
 )
+from unmask.decoding.host import CompletionFlag
 
 WAITING = {
     "_local_scalar_dense",
@@ -116,6 +117,16 @@ def test_generate_reads_nothing_on_the_host(strategy: Strategy) -> None:
         )
     assert reads.found == []
     assert int(out.steps.max()) > 1
+
+
+def test_completion_is_known_at_once_or_one_call_later(device: torch.device) -> None:
+    counts = [[2, 1], [1, 0], [0, 0], [0, 0]]
+    at_once = [False, False, True, True]
+    later = [False, False, False, True]
+    for patient in [False, True]:
+        flag = CompletionFlag(device, patient=patient)
+        answers = [flag.all_zero(torch.tensor(count, device=device)) for count in counts]
+        assert answers == (at_once if patient or device.type == "cpu" else later)
 
 
 def test_the_number_of_operations_per_step_does_not_depend_on_the_batch() -> None:

@@ -1,6 +1,6 @@
 """The decoding loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from unmask.decoding.arguments import (
     mask_token_of,
     token_ids,
 )
-from unmask.decoding.canvas import lay_out
+from unmask.decoding.canvas import Canvas, lay_out
 from unmask.decoding.ending import fill_after_eos
 from unmask.decoding.events import StepEvent, audience
 from unmask.decoding.forward import Forward
@@ -114,56 +114,75 @@ def generate(
     suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
     never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)
 
+    def look(tokens: Tensor, positions: Tensor, logits: Tensor, **known: Any) -> StepInputs:
+        return StepInputs.from_logits(
+            tokens,
+            positions,
+            logits,
+            candidates=strategy.candidates,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            # A mask beyond the vocabulary cannot be drawn anyway.
+            suppress_tokens=never if mask_id < logits.shape[-1] else suppressed,
+            row_shift=logit_shift,
+            **known,
+        )
+
     canvas = lay_out(input_ids, attention_mask, max_new_tokens, mask_id, block_length)
     forward = Forward(model, canvas.attention_mask, strategy)
+    passes = canvas.passes if max_steps is None else min(max_steps, canvas.passes)
     recorder = TraceRecorder(canvas.tokens) if return_trace else None
     completion = CompletionFlag(input_ids.device, patient=progress or streamer is not None)
 
-    tokens, masked, state = canvas.tokens, canvas.masked(canvas.tokens), None
-    gen_length = remaining = masked.sum(-1, dtype=torch.int32)
-    steps = torch.zeros_like(remaining)
+    tokens = canvas.tokens
+    steps = torch.zeros(len(tokens), dtype=torch.int32, device=tokens.device)
     with audience(canvas, recorder, streamer, progress) as listeners:
-        for step in range(canvas.passes if max_steps is None else min(max_steps, canvas.passes)):
-            positions = ops.masked_positions(
-                tokens,
-                mask_id,
-                start=canvas.start,
-                stop=canvas.window_stop(masked),
-                capacity=canvas.capacity,
-            )
-            logits, scores = forward(tokens, positions)
-            inputs = strategy.observe(
-                StepInputs.from_logits(
-                    tokens,
-                    positions,
-                    logits,
-                    candidates=strategy.candidates,
-                    remaining=remaining,
-                    gen_length=gen_length,
-                    scores=scores,
-                    state=state,
-                    seed=seed,
-                    step=step,
-                    temperature=temperature,
-                    top_k=top_k,
-                    top_p=top_p,
-                    # A mask beyond the vocabulary cannot be drawn anyway.
-                    suppress_tokens=never if mask_id < logits.shape[-1] else suppressed,
-                    row_shift=logit_shift,
-                )
-            )
-            selected = strategy.select(inputs)
-            tokens = tokens.clone()  # model, state and listeners may keep what they were given
-            ops.commit_(tokens, positions, inputs.token, selected)
-            if eos is not None:
-                tokens = fill_after_eos(tokens, canvas, eos)
-            steps += remaining > 0
-            masked, state = canvas.masked(tokens), inputs.state
-            remaining = masked.sum(-1, dtype=torch.int32)
-            event = StepEvent(step, tokens, inputs, selected, remaining)
+        for event in _decode(canvas, forward, look, strategy, eos, passes):
+            tokens = event.tokens
+            steps += event.inputs.remaining > 0
             for listener in listeners:
                 listener(event)
-            if completion.all_zero(remaining):
+            if completion.all_zero(event.remaining):
                 break
     trace = recorder.trace(tokens, steps) if recorder else None
     return GenerateOutput(tokens, steps, trace)
+
+
+def _decode(
+    canvas: Canvas,
+    forward: Forward,
+    look: Callable[..., StepInputs],
+    strategy: Strategy,
+    eos: Tensor | None,
+    passes: int,
+) -> Iterator[StepEvent]:
+    """The loop itself, without an end: further steps change nothing once all rows are complete."""
+    tokens, state = canvas.tokens, None
+    masked = canvas.masked(tokens)
+    gen_length = remaining = masked.sum(-1, dtype=torch.int32)
+    for step in range(passes):
+        positions = canvas.nodes(tokens, masked)
+        logits, scores = forward(tokens, positions)
+        inputs = strategy.observe(
+            look(
+                tokens,
+                positions,
+                logits,
+                scores=scores,
+                remaining=remaining,
+                gen_length=gen_length,
+                state=state,
+                step=step,
+            )
+        )
+        selected = strategy.select(inputs)
+
+        tokens = tokens.clone()  # the model, the state and listeners may keep what they were given
+        ops.commit_(tokens, positions, inputs.token, selected)
+        if eos is not None:
+            tokens = fill_after_eos(tokens, canvas, eos)
+        masked, state = canvas.masked(tokens), inputs.state
+        remaining = masked.sum(-1, dtype=torch.int32)
+        yield StepEvent(step, tokens, inputs, selected, remaining)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask import ops
 from unmask.decoding.host import read
 
 
@@ -33,7 +34,17 @@ class Canvas:
         """Where there is still something to reveal: bool [B, L]. Padding never is."""
         return (tokens == self.mask_id) & self.text
 
-    def window_stop(self, masked: Tensor) -> Tensor:
+    def nodes(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        """The masked positions that each row works on now: int32 [B, capacity], -1 pads."""
+        return ops.masked_positions(
+            tokens,
+            self.mask_id,
+            start=self.start,
+            stop=self._block_end(masked),
+            capacity=self.capacity,
+        )
+
+    def _block_end(self, masked: Tensor) -> Tensor:
         """One past the block each row works on, the first that holds a mask: int64 [B].
 
         Masks in the given text belong to the first block.

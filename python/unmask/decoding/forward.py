@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.attention_tap import AttentionTap
+from unmask.tap import AttentionTap
 from unmask.strategies import Strategy
 
 
