@@ -26,7 +26,7 @@ class CompletionFlag:
         if self._lags:
             self._device = device
             self._slots = [torch.zeros((), dtype=torch.int32, pin_memory=True) for _ in range(2)]
-            self._events = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+            self._events = [torch.cuda.Event() for _ in range(2)]
             self._posted = 0
 
     def all_zero(self, remaining: Tensor) -> bool:
