@@ -23,6 +23,8 @@ except PackageNotFoundError:  # run from a build folder, not installed
 __all__ = [
     "DAPD",
     "KLASS",
+    "AttentionTap",
+    "DependencyGraph",
     "EntropyBound",
     "Factor",
     "GenerateOutput",
@@ -36,8 +38,11 @@ __all__ = [
     "Trace",
     "__version__",
     "arrays",
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dependency_graph",
     "generate",
     "independent_set",
     "kl_divergence",
@@ -49,13 +54,18 @@ __all__ = [
 
 if importlib.util.find_spec("torch") is not None:
     from unmask import strategies
+    from unmask.attention_tap import AttentionTap
     from unmask.decoding.events import StepEvent
     from unmask.decoding.trace import Trace
     from unmask.generate import GenerateOutput, generate
     from unmask.ops import (
+        DependencyGraph,
         TopKConfidence,
+        attention_scores,
+        attention_scores_from_probs,
         commit_,
         dapd_select,
+        dependency_graph,
         independent_set,
         kl_divergence,
         masked_positions,

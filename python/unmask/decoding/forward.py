@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from unmask.attention_tap import AttentionTap
 from unmask.strategies import Strategy
-from unmask.tap import AttentionTap
 
 
 class Forward:
