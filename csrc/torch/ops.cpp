@@ -14,7 +14,8 @@ TORCH_LIBRARY(unmask, m) {
       "attention_scores_(Tensor(a!) out, Tensor query, Tensor key, Tensor positions, *, "
       "float? scale=None, Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, "
       "float weight=1.0) -> ()");
-  m.def("attention_scores_from_probs(Tensor probs, Tensor positions, *, float weight=1.0) -> Tensor");
+  m.def(
+      "attention_scores_from_probs(Tensor probs, Tensor positions, *, float weight=1.0) -> Tensor");
   m.def(
       "attention_scores_from_probs_(Tensor(a!) out, Tensor probs, Tensor positions, *, "
       "float weight=1.0) -> ()");

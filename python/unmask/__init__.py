@@ -21,9 +21,21 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "DAPD",
+    "KLASS",
     "AttentionTap",
     "DependencyGraph",
+    "EntropyBound",
+    "Factor",
+    "GenerateOutput",
+    "Random",
+    "StepEvent",
+    "StepInputs",
+    "Strategy",
+    "Threshold",
+    "TopConfidence",
     "TopKConfidence",
+    "Trace",
     "__version__",
     "arrays",
     "attention_scores",
@@ -31,6 +43,7 @@ __all__ = [
     "commit_",
     "dapd_select",
     "dependency_graph",
+    "generate",
     "independent_set",
     "kl_divergence",
     "masked_positions",
@@ -40,6 +53,9 @@ __all__ = [
 
 if importlib.util.find_spec("torch") is not None:
     from unmask.attention_tap import AttentionTap
+    from unmask.decoding.events import StepEvent
+    from unmask.decoding.trace import Trace
+    from unmask.generate import GenerateOutput, generate
     from unmask.ops import (
         DependencyGraph,
         TopKConfidence,
@@ -53,6 +69,17 @@ if importlib.util.find_spec("torch") is not None:
         masked_positions,
         select,
         topk_confidence,
+    )
+    from unmask.strategies import (
+        DAPD,
+        KLASS,
+        EntropyBound,
+        Factor,
+        Random,
+        StepInputs,
+        Strategy,
+        Threshold,
+        TopConfidence,
     )
 else:
 
