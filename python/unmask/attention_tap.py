@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from unmask.ops import attention_scores
+from unmask.ops.attention_scores import attention_scores
 
 
 class AttentionTap:
@@ -200,7 +200,7 @@ class _Pass(TorchFunctionMode):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        super().__exit__(exc_type, exc_val, exc_tb)
+        super().__exit__(exc_type, exc_val, exc_tb)  # type: ignore[no-untyped-call]
         if exc_type is None:
             self._tap._finish(self)
         self._kept.clear()
@@ -250,7 +250,7 @@ class _Pass(TorchFunctionMode):
 
         def heard(*args: Any, **kwargs: Any) -> Tensor:
             self._hear(_arguments(*args, **kwargs))
-            return cast(Tensor, original(*args, **kwargs))
+            return original(*args, **kwargs)
 
         functional.scaled_dot_product_attention = heard
         try:
