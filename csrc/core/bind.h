@@ -14,6 +14,9 @@ namespace unmask {
 Status bind(IndependentSetArgs& args, const TensorView& conflict, const TensorView& priority,
             const TensorView& eligible);
 
+Status bind(IndependentSetCsrArgs& args, const TensorView& indptr, const TensorView& indices,
+            const TensorView& priority, const TensorView& eligible);
+
 // Where masks are looked for, as a caller writes it.
 struct Window {
   int64_t start = 0;

@@ -8,6 +8,9 @@ namespace unmask::torch_ops {
 TORCH_LIBRARY(unmask, m) {
   m.def("independent_set(Tensor conflict, Tensor priority, *, Tensor? eligible=None) -> Tensor");
   m.def(
+      "independent_set_csr(Tensor indptr, Tensor indices, Tensor priority, *, "
+      "Tensor? eligible=None, bool symmetric=False) -> Tensor");
+  m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
   m.def(
@@ -27,6 +30,7 @@ namespace {
 
 void serve(torch::Library& m) {
   m.impl("independent_set", &independent_set);
+  m.impl("independent_set_csr", &independent_set_csr);
   m.impl("masked_positions", &masked_positions);
   m.impl("commit_", &commit_);
   m.impl("select", &select);

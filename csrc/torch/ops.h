@@ -13,6 +13,10 @@ using OptionalTensor = std::optional<at::Tensor>;
 at::Tensor independent_set(const at::Tensor& conflict, const at::Tensor& priority,
                            const OptionalTensor& eligible);
 
+at::Tensor independent_set_csr(const at::Tensor& indptr, const at::Tensor& indices,
+                               const at::Tensor& priority, const OptionalTensor& eligible,
+                               bool symmetric);
+
 at::Tensor masked_positions(const at::Tensor& tokens, int64_t mask_id, int64_t start,
                             std::optional<int64_t> stop, std::optional<int64_t> capacity,
                             const OptionalTensor& row_start, const OptionalTensor& row_stop);

@@ -26,6 +26,7 @@ _TORCH_NAMES = [
     "commit_",
     "dapd_select",
     "independent_set",
+    "independent_set_csr",
     "masked_positions",
     "select",
 ]
@@ -37,6 +38,7 @@ if importlib.util.find_spec("torch") is not None:
         commit_,
         dapd_select,
         independent_set,
+        independent_set_csr,
         masked_positions,
         select,
     )

@@ -10,6 +10,7 @@ _library.load()  # before the files below, which describe the operators to torch
 from unmask.ops.commit import commit_  # noqa: E402
 from unmask.ops.dapd_select import dapd_select  # noqa: E402
 from unmask.ops.independent_set import independent_set  # noqa: E402
+from unmask.ops.independent_set_csr import independent_set_csr  # noqa: E402
 from unmask.ops.masked_positions import masked_positions  # noqa: E402
 from unmask.ops.select import select  # noqa: E402
 
@@ -17,6 +18,7 @@ __all__ = [
     "commit_",
     "dapd_select",
     "independent_set",
+    "independent_set_csr",
     "masked_positions",
     "select",
 ]

@@ -8,6 +8,7 @@ from unmask.reference.bits import pack_bits, unpack_bits
 from unmask.reference.commit import commit_
 from unmask.reference.dapd_select import dapd_select
 from unmask.reference.independent_set import independent_set
+from unmask.reference.independent_set_csr import independent_set_csr
 from unmask.reference.masked_positions import masked_positions
 from unmask.reference.philox import philox
 from unmask.reference.select import select
@@ -16,6 +17,7 @@ __all__ = [
     "commit_",
     "dapd_select",
     "independent_set",
+    "independent_set_csr",
     "masked_positions",
     "pack_bits",
     "philox",
