@@ -10,26 +10,35 @@
 namespace unmask::cpu {
 namespace {
 
-constexpr int64_t kCacheLine = 16;  // words of a row that arrive together
-constexpr int64_t kAhead = 6;       // rows asked for before they are needed
+constexpr int kCacheLine = 16;  // words of a row that arrive together
+constexpr int64_t kAhead = 6;   // rows asked for before they are needed
+
+template <int kWords>
+UNMASK_INLINE bool in_common(const int32_t* a, const int32_t* b) {
+  int32_t common = 0;
+#pragma omp simd reduction(| : common)
+  for (int w = 0; w < kWords; ++w) common |= a[w] & b[w];
+  return common != 0;
+}
 
 // Does the candidate's row have the bit of a node already taken? Most rows say so in their first
 // lines, and the rest of them is then never read.
 UNMASK_INLINE bool is_excluded(const int32_t* row, const int32_t* taken, int64_t words) {
-  for (int64_t line = 0; line < words; line += kCacheLine) {
-    const int64_t count = std::min(kCacheLine, words - line);
-    int32_t common = 0;
-#pragma omp simd reduction(| : common)
-    for (int64_t w = 0; w < count; ++w) common |= row[line + w] & taken[line + w];
-    if (common != 0) return true;
-  }
+  int64_t w = 0;
+  for (; w + kCacheLine <= words; w += kCacheLine)
+    if (in_common<kCacheLine>(row + w, taken + w)) return true;
+  for (; w + kCacheLine / 4 <= words; w += kCacheLine / 4)
+    if (in_common<kCacheLine / 4>(row + w, taken + w)) return true;
+  for (; w < words; ++w)
+    if (row[w] & taken[w]) return true;
   return false;
 }
 
 // Visits the nodes in the order of their keys.
 UNMASK_MULTIVERSION void scan(const int32_t* conflict, int64_t words, const uint64_t* order,
                               int64_t count, bool* selected) {
-  int32_t taken[kMaxNodes / kBitsPerWord] = {};
+  int32_t taken[kMaxNodes / kBitsPerWord];
+  std::fill_n(taken, words, 0);
   const auto row_of = [&](int64_t rank) {
     return conflict + static_cast<uint32_t>(order[rank]) * words;
   };
@@ -54,8 +63,8 @@ void scan_one_graph(const IndependentSetArgs& args, int64_t graph) {
     if (!eligible || eligible[i]) keys[count++] = rank_key(priority[i], static_cast<uint32_t>(i));
 
   std::fill_n(selected, nodes, false);
-  const uint64_t* order = sort_by_upper_half(keys, spare, count);
-  scan(args.conflict + graph * nodes * words, words, order, count, selected);
+  sort_keys(keys, spare, count);
+  scan(args.conflict + graph * nodes * words, words, keys, count, selected);
 }
 
 }  // namespace

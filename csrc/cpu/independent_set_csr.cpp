@@ -78,15 +78,15 @@ Status run(const IndependentSetCsrArgs& args) {
     if (!args.eligible || args.eligible[i])
       keys[count++] = rank_key(args.priority[i], static_cast<uint32_t>(i));
 
-  uint64_t* order = sort_by_upper_half(keys, spare, count);
+  sort_keys(keys, spare, count);
   const Rows<Offset> graph{static_cast<const Offset*>(args.indptr), args.indices, args.nodes,
                            args.entries};
   std::fill_n(args.selected, args.nodes, false);
-  if (!args.symmetric) return scan(graph, order, count, args.selected);
+  if (!args.symmetric) return scan(graph, keys, count, args.selected);
 
-  auto* excluded = reinterpret_cast<bool*>(order == keys ? spare : keys);  // the half now free
+  auto* excluded = reinterpret_cast<bool*>(spare);
   std::fill_n(excluded, args.nodes, false);
-  return scan_symmetric(graph, order, count, excluded, args.selected);
+  return scan_symmetric(graph, keys, count, excluded, args.selected);
 }
 
 }  // namespace
