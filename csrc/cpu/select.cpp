@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/float_order.h"
-#include "core/philox.h"
+#include "core/gumbel.h"
 #include "cpu/most_confident.h"
 #include "cpu/parallel.h"
 #include "cpu/radix_sort.h"
@@ -29,9 +29,8 @@ uint64_t noise_key(const SelectArgs& args, int64_t row, int64_t node) {
   const int64_t step = args.device_step ? *args.device_step : args.step;
   const int64_t seed = args.request_seeds ? args.request_seeds[row] : args.seed;
   const int64_t stream = args.request_seeds ? 0 : row;
-  const uint32_t noise = Philox::at({kSelectionDomain, static_cast<uint32_t>(position),
-                                     static_cast<uint32_t>(stream), static_cast<uint32_t>(step)},
-                                    Philox::key_of(seed))[0];
+  const uint32_t noise =
+      noise_words(noise_stream(seed, stream, position, step), kSelectionDomain).word[0];
   return static_cast<uint64_t>(~noise) << 32 | static_cast<uint32_t>(node);
 }
 

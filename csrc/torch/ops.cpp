@@ -11,6 +11,15 @@ TORCH_LIBRARY(unmask, m) {
       "independent_set_csr(Tensor indptr, Tensor indices, Tensor priority, *, "
       "Tensor? eligible=None, bool symmetric=False) -> Tensor");
   m.def(
+      "kl_divergence(Tensor logits, Tensor previous, Tensor? positions=None, *, "
+      "float logit_scale=1.0, int row_shift=0, int row_offset=0) -> Tensor");
+  m.def(
+      "topk_confidence(Tensor logits, Tensor? positions=None, *, int k=1, float temperature=0.0, "
+      "int top_k=0, float top_p=1.0, float logit_scale=1.0, int row_shift=0, int row_offset=0, "
+      "Tensor? suppress_tokens=None, int seed=0, int step=0, Tensor? request_seeds=None, "
+      "Tensor? device_step=None) -> (Tensor token, Tensor confidence, Tensor ids, Tensor probs, "
+      "Tensor entropy, Tensor logsumexp)");
+  m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
   m.def(
@@ -31,6 +40,8 @@ namespace {
 void serve(torch::Library& m) {
   m.impl("independent_set", &independent_set);
   m.impl("independent_set_csr", &independent_set_csr);
+  m.impl("kl_divergence", &kl_divergence);
+  m.impl("topk_confidence", &topk_confidence);
   m.impl("masked_positions", &masked_positions);
   m.impl("commit_", &commit_);
   m.impl("select", &select);

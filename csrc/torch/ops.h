@@ -5,6 +5,7 @@
 #include <c10/util/string_view.h>
 
 #include <optional>
+#include <tuple>
 
 namespace unmask::torch_ops {
 
@@ -17,6 +18,20 @@ at::Tensor independent_set_csr(const at::Tensor& indptr, const at::Tensor& indic
                                const at::Tensor& priority, const OptionalTensor& eligible,
                                bool symmetric);
 
+// token, confidence, ids, probs, entropy, logsumexp
+using TopKConfidenceTensors =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTensor& positions,
+                                      int64_t k, double temperature, int64_t top_k, double top_p,
+                                      double logit_scale, int64_t row_shift, int64_t row_offset,
+                                      const OptionalTensor& suppress_tokens, int64_t seed,
+                                      int64_t step, const OptionalTensor& request_seeds,
+                                      const OptionalTensor& device_step);
+
+at::Tensor kl_divergence(const at::Tensor& logits, const at::Tensor& previous,
+                         const OptionalTensor& positions, double logit_scale, int64_t row_shift,
+                         int64_t row_offset);
 at::Tensor masked_positions(const at::Tensor& tokens, int64_t mask_id, int64_t start,
                             std::optional<int64_t> stop, std::optional<int64_t> capacity,
                             const OptionalTensor& row_start, const OptionalTensor& row_stop);

@@ -8,10 +8,12 @@ from unmask._C import (
     dapd_select,
     independent_set,
     independent_set_csr,
+    kl_divergence,
     masked_positions,
     progress_of,
     select,
     tau_at,
+    topk_confidence,
 )
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "dapd_select",
     "independent_set",
     "independent_set_csr",
+    "kl_divergence",
     "masked_positions",
     "progress_of",
     "select",
     "tau_at",
+    "topk_confidence",
 ]
