@@ -1,5 +1,5 @@
 // Which nodes there are, which of them may be revealed, and revealing them: on numpy arrays.
-#include "python/selection.h"
+#include "python/module.h"
 
 #include <limits>
 #include <variant>

@@ -21,11 +21,16 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "AttentionTap",
+    "DependencyGraph",
     "TopKConfidence",
     "__version__",
     "arrays",
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dependency_graph",
     "independent_set",
     "independent_set_csr",
     "kl_divergence",
@@ -35,10 +40,15 @@ __all__ = [
 ]
 
 if importlib.util.find_spec("torch") is not None:
+    from unmask.attention_tap import AttentionTap
     from unmask.ops import (
+        DependencyGraph,
         TopKConfidence,
+        attention_scores,
+        attention_scores_from_probs,
         commit_,
         dapd_select,
+        dependency_graph,
         independent_set,
         independent_set_csr,
         kl_divergence,
