@@ -25,6 +25,9 @@ Status bind(DependencyGraphArgs& args, const TensorView& scores, const TensorVie
 Status bind(IndependentSetArgs& args, const TensorView& conflict, const TensorView& priority,
             const TensorView& eligible);
 
+Status bind(IndependentSetCsrArgs& args, const TensorView& indptr, const TensorView& indices,
+            const TensorView& priority, const TensorView& eligible);
+
 // Numbers (scales, shifts, k, sampling, ...) are set by the door before it binds, so that they are
 // checked together with the arrays.
 Status bind(LogitRows& rows, const TensorView& logits, const TensorView& positions);

@@ -27,6 +27,9 @@ TORCH_LIBRARY(unmask, m) {
       "str edge='rowmax', bool normalize=False) -> (Tensor conflict, Tensor degree)");
   m.def("independent_set(Tensor conflict, Tensor priority, *, Tensor? eligible=None) -> Tensor");
   m.def(
+      "independent_set_csr(Tensor indptr, Tensor indices, Tensor priority, *, "
+      "Tensor? eligible=None, bool symmetric=False) -> Tensor");
+  m.def(
       "kl_divergence(Tensor logits, Tensor previous, Tensor? positions=None, *, "
       "float logit_scale=1.0, int row_shift=0, int row_offset=0) -> Tensor");
   m.def(
@@ -62,6 +65,7 @@ void serve(torch::Library& m) {
   m.impl("dependency_graph", &dependency_graph);
   m.impl("dependency_graph.row_tau", &dependency_graph_row_tau);
   m.impl("independent_set", &independent_set);
+  m.impl("independent_set_csr", &independent_set_csr);
   m.impl("kl_divergence", &kl_divergence);
   m.impl("masked_positions", &masked_positions);
   m.impl("select", &select);

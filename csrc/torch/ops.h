@@ -36,6 +36,10 @@ std::tuple<at::Tensor, at::Tensor> dependency_graph_row_tau(const at::Tensor& sc
 at::Tensor independent_set(const at::Tensor& conflict, const at::Tensor& priority,
                            const OptionalTensor& eligible);
 
+at::Tensor independent_set_csr(const at::Tensor& indptr, const at::Tensor& indices,
+                               const at::Tensor& priority, const OptionalTensor& eligible,
+                               bool symmetric);
+
 // token, confidence, ids, probs, entropy, logsumexp
 using TopKConfidenceTensors =
     std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;

@@ -12,6 +12,7 @@ from unmask.ops.commit import commit_  # noqa: E402
 from unmask.ops.dapd_select import dapd_select  # noqa: E402
 from unmask.ops.dependency_graph import DependencyGraph, dependency_graph  # noqa: E402
 from unmask.ops.independent_set import independent_set  # noqa: E402
+from unmask.ops.independent_set_csr import independent_set_csr  # noqa: E402
 from unmask.ops.kl_divergence import kl_divergence  # noqa: E402
 from unmask.ops.masked_positions import masked_positions  # noqa: E402
 from unmask.ops.select import select  # noqa: E402
@@ -26,6 +27,7 @@ __all__ = [
     "dapd_select",
     "dependency_graph",
     "independent_set",
+    "independent_set_csr",
     "kl_divergence",
     "masked_positions",
     "select",

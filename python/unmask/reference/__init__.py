@@ -14,6 +14,7 @@ from unmask.reference.commit import commit_
 from unmask.reference.dapd_select import dapd_select
 from unmask.reference.dependency_graph import dependency_graph
 from unmask.reference.independent_set import independent_set
+from unmask.reference.independent_set_csr import independent_set_csr
 from unmask.reference.kl_divergence import kl_divergence
 from unmask.reference.masked_positions import masked_positions
 from unmask.reference.philox import philox
@@ -28,6 +29,7 @@ __all__ = [
     "dapd_select",
     "dependency_graph",
     "independent_set",
+    "independent_set_csr",
     "kl_divergence",
     "masked_positions",
     "pack_bits",
