@@ -6,6 +6,25 @@
 namespace unmask::torch_ops {
 
 TORCH_LIBRARY(unmask, m) {
+  m.def(
+      "attention_scores(Tensor query, Tensor key, Tensor positions, *, float? scale=None, "
+      "Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, float weight=1.0) "
+      "-> Tensor");
+  m.def(
+      "attention_scores_(Tensor(a!) out, Tensor query, Tensor key, Tensor positions, *, "
+      "float? scale=None, Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, "
+      "float weight=1.0) -> ()");
+  m.def(
+      "attention_scores_from_probs(Tensor probs, Tensor positions, *, float weight=1.0) -> Tensor");
+  m.def(
+      "attention_scores_from_probs_(Tensor(a!) out, Tensor probs, Tensor positions, *, "
+      "float weight=1.0) -> ()");
+  m.def(
+      "dependency_graph(Tensor scores, Tensor positions, float tau, *, str edge='rowmax', "
+      "bool normalize=False) -> (Tensor conflict, Tensor degree)");
+  m.def(
+      "dependency_graph.row_tau(Tensor scores, Tensor positions, Tensor tau, *, "
+      "str edge='rowmax', bool normalize=False) -> (Tensor conflict, Tensor degree)");
   m.def("independent_set(Tensor conflict, Tensor priority, *, Tensor? eligible=None) -> Tensor");
   m.def(
       "kl_divergence(Tensor logits, Tensor previous, Tensor? positions=None, *, "
@@ -19,8 +38,7 @@ TORCH_LIBRARY(unmask, m) {
   m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
-  m.def(
-      "commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
+  m.def("commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
   m.def(
       "select(Tensor confidence, Tensor token, *, str rule, float limit, Tensor? entropy=None, "
       "Tensor? eligible=None, Tensor? positions=None, int seed=0, int step=0, "
@@ -35,13 +53,19 @@ TORCH_LIBRARY(unmask, m) {
 namespace {
 
 void serve(torch::Library& m) {
+  m.impl("attention_scores", &attention_scores);
+  m.impl("attention_scores_", &attention_scores_);
+  m.impl("attention_scores_from_probs", &attention_scores_from_probs);
+  m.impl("attention_scores_from_probs_", &attention_scores_from_probs_);
+  m.impl("commit_", &commit_);
+  m.impl("dapd_select", &dapd_select);
+  m.impl("dependency_graph", &dependency_graph);
+  m.impl("dependency_graph.row_tau", &dependency_graph_row_tau);
   m.impl("independent_set", &independent_set);
   m.impl("kl_divergence", &kl_divergence);
-  m.impl("topk_confidence", &topk_confidence);
   m.impl("masked_positions", &masked_positions);
-  m.impl("commit_", &commit_);
   m.impl("select", &select);
-  m.impl("dapd_select", &dapd_select);
+  m.impl("topk_confidence", &topk_confidence);
 }
 
 }  // namespace

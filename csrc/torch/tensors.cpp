@@ -1,6 +1,7 @@
 #include "torch/tensors.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -26,6 +27,8 @@ void torch_parallel_for(void*, int64_t tasks, Executor::Body body, void* context
 
 void torch_matmul_nt(void*, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                      float* c) {
+  // On a worker thread, which has not inherited the caller's state: leave autograd out by name.
+  const at::AutoDispatchBelowADInplaceOrView guard;
   const auto wrap = [](const float* data, int64_t rows, int64_t columns) {
     return at::from_blob(const_cast<float*>(data), {rows, columns}, at::kFloat);
   };

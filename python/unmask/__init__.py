@@ -21,11 +21,29 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "DAPD",
+    "KLASS",
+    "AttentionTap",
+    "DependencyGraph",
+    "EntropyBound",
+    "Factor",
+    "GenerateOutput",
+    "Random",
+    "StepEvent",
+    "StepInputs",
+    "Strategy",
+    "Threshold",
+    "TopConfidence",
+    "TopKConfidence",
+    "Trace",
     "__version__",
     "arrays",
-    "TopKConfidence",
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dependency_graph",
+    "generate",
     "independent_set",
     "kl_divergence",
     "masked_positions",
@@ -34,15 +52,34 @@ __all__ = [
 ]
 
 if importlib.util.find_spec("torch") is not None:
+    from unmask.attention_tap import AttentionTap
+    from unmask.decoding.events import StepEvent
+    from unmask.decoding.trace import Trace
+    from unmask.generate import GenerateOutput, generate
     from unmask.ops import (
+        DependencyGraph,
         TopKConfidence,
+        attention_scores,
+        attention_scores_from_probs,
         commit_,
         dapd_select,
+        dependency_graph,
         independent_set,
         kl_divergence,
         masked_positions,
         select,
         topk_confidence,
+    )
+    from unmask.strategies import (
+        DAPD,
+        KLASS,
+        EntropyBound,
+        Factor,
+        Random,
+        StepInputs,
+        Strategy,
+        Threshold,
+        TopConfidence,
     )
 else:
 

@@ -4,8 +4,11 @@ Outputs are new arrays; tuples come in the order that unmask.ops documents.
 """
 
 from unmask._C import (
+    attention_scores,
+    attention_scores_from_probs,
     commit_,
     dapd_select,
+    dependency_graph,
     independent_set,
     kl_divergence,
     masked_positions,
@@ -16,8 +19,11 @@ from unmask._C import (
 )
 
 __all__ = [
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dependency_graph",
     "independent_set",
     "kl_divergence",
     "masked_positions",
