@@ -23,6 +23,7 @@ except PackageNotFoundError:  # run from a build folder, not installed
 __all__ = [
     "AttentionTap",
     "DependencyGraph",
+    "StepResult",
     "TopKConfidence",
     "__version__",
     "arrays",
@@ -30,12 +31,18 @@ __all__ = [
     "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dapd_step_",
     "dependency_graph",
+    "entropy_bound_step_",
+    "factor_step_",
     "independent_set",
     "independent_set_csr",
     "kl_divergence",
     "masked_positions",
+    "random_step_",
     "select",
+    "threshold_step_",
+    "top_confidence_step_",
     "topk_confidence",
 ]
 
@@ -43,17 +50,24 @@ if importlib.util.find_spec("torch") is not None:
     from unmask.attention_tap import AttentionTap
     from unmask.ops import (
         DependencyGraph,
+        StepResult,
         TopKConfidence,
         attention_scores,
         attention_scores_from_probs,
         commit_,
         dapd_select,
+        dapd_step_,
         dependency_graph,
+        entropy_bound_step_,
+        factor_step_,
         independent_set,
         independent_set_csr,
         kl_divergence,
         masked_positions,
+        random_step_,
         select,
+        threshold_step_,
+        top_confidence_step_,
         topk_confidence,
     )
 else:
