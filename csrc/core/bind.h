@@ -60,4 +60,20 @@ Status bind(DapdSelectArgs& args, const TensorView& confidence, const TensorView
             const TensorView& gen_length, const std::string& order,
             const std::optional<std::string>& late);
 
+// What every fused step takes. Positions are given here, whoever computed them.
+struct StepInputs {
+  TensorView tokens;
+  TensorView logits;
+  TensorView positions;
+  TensorView suppress_tokens;
+  TensorView request_seeds;
+  TensorView device_step;
+};
+
+Status bind(SelectStepArgs& args, const StepInputs& inputs, const std::string& rule);
+
+Status bind(DapdStepArgs& args, const StepInputs& inputs, const TensorView& scores,
+            const TensorView& gen_length, const std::string& edge, const std::string& order,
+            const std::optional<std::string>& late);
+
 }  // namespace unmask

@@ -19,6 +19,7 @@ from unmask.reference.kl_divergence import kl_divergence
 from unmask.reference.masked_positions import masked_positions
 from unmask.reference.philox import philox
 from unmask.reference.select import select
+from unmask.reference.step import dapd_step_, select_step_
 from unmask.reference.topk_confidence import topk_confidence
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dapd_step_",
     "dependency_graph",
     "independent_set",
     "independent_set_csr",
@@ -35,6 +37,7 @@ __all__ = [
     "pack_bits",
     "philox",
     "select",
+    "select_step_",
     "topk_confidence",
     "unpack_bits",
 ]
