@@ -28,7 +28,9 @@ class AttentionTap:
     order they happen; ``attn_mask``, ``is_causal``, ``scale`` and ``enable_gqa`` are honoured,
     dropout is not applied to the scores. ``torch.nn.MultiheadAttention`` counts too, if it runs
     without ``need_weights``. Attention made by anything else (flash_attn, FlexAttention, eager
-    matmul and softmax) cannot be heard.
+    matmul and softmax) cannot be heard. A model under torch.compile is heard too, its graph broken
+    at every attention call while the tap listens, and whole again afterwards; with
+    ``fullgraph=True`` torch refuses.
 
     Args:
         model: the model that will run; errors name it.
@@ -211,6 +213,7 @@ class _Pass(TorchFunctionMode):
         for index in sorted(chosen):
             self._add(self._kept.pop(index), 1 / len(chosen))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _hear(self, call: _Call) -> None:
         if call.query.dim() != 4:
             raise ValueError(
