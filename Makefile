@@ -31,7 +31,7 @@ lint: build  ## ruff, mypy --strict, clang-format; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FMT)
+	@echo clang-format --dry-run --Werror; $(VENV)/bin/clang-format --dry-run --Werror $(CXX_FMT)
 
 format: build  ## let the machines settle style
 	$(VENV)/bin/ruff check --fix .
