@@ -1,10 +1,9 @@
 // Which nodes there are, which of them may be revealed, and revealing them: on numpy arrays.
-#include "python/module.h"
-
 #include <limits>
 #include <variant>
 
 #include "python/arrays.h"
+#include "python/module.h"
 
 namespace unmask::python {
 namespace {

@@ -14,7 +14,8 @@ TORCH_LIBRARY(unmask, m) {
       "attention_scores_(Tensor(a!) out, Tensor query, Tensor key, Tensor positions, *, "
       "float? scale=None, Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, "
       "float weight=1.0) -> ()");
-  m.def("attention_scores_from_probs(Tensor probs, Tensor positions, *, float weight=1.0) -> Tensor");
+  m.def(
+      "attention_scores_from_probs(Tensor probs, Tensor positions, *, float weight=1.0) -> Tensor");
   m.def(
       "attention_scores_from_probs_(Tensor(a!) out, Tensor probs, Tensor positions, *, "
       "float weight=1.0) -> ()");
@@ -37,8 +38,7 @@ TORCH_LIBRARY(unmask, m) {
   m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
-  m.def(
-      "commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
+  m.def("commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
   m.def(
       "select(Tensor confidence, Tensor token, *, str rule, float limit, Tensor? entropy=None, "
       "Tensor? eligible=None, Tensor? positions=None, int seed=0, int step=0, "

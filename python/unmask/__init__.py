@@ -48,12 +48,10 @@ __all__ = [
     "kl_divergence",
     "masked_positions",
     "select",
-    "strategies",
     "topk_confidence",
 ]
 
 if importlib.util.find_spec("torch") is not None:
-    from unmask import strategies
     from unmask.attention_tap import AttentionTap
     from unmask.decoding.events import StepEvent
     from unmask.decoding.trace import Trace
