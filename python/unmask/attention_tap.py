@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +28,9 @@ class AttentionTap:
     order they happen; ``attn_mask``, ``is_causal``, ``scale`` and ``enable_gqa`` are honoured,
     dropout is not applied to the scores. ``torch.nn.MultiheadAttention`` counts too, if it runs
     without ``need_weights``. Attention made by anything else (flash_attn, FlexAttention, eager
-    matmul and softmax) cannot be heard.
+    matmul and softmax) cannot be heard. A model under torch.compile is heard too, its graph broken
+    at every attention call while the tap listens, and whole again afterwards; with
+    ``fullgraph=True`` torch refuses.
 
     Args:
         model: the model that will run; errors name it.
@@ -200,7 +202,7 @@ class _Pass(TorchFunctionMode):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        super().__exit__(exc_type, exc_val, exc_tb)
+        super().__exit__(exc_type, exc_val, exc_tb)  # type: ignore[no-untyped-call]
         if exc_type is None:
             self._tap._finish(self)
         self._kept.clear()
@@ -211,6 +213,7 @@ class _Pass(TorchFunctionMode):
         for index in sorted(chosen):
             self._add(self._kept.pop(index), 1 / len(chosen))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _hear(self, call: _Call) -> None:
         if call.query.dim() != 4:
             raise ValueError(
@@ -250,7 +253,7 @@ class _Pass(TorchFunctionMode):
 
         def heard(*args: Any, **kwargs: Any) -> Tensor:
             self._hear(_arguments(*args, **kwargs))
-            return cast(Tensor, original(*args, **kwargs))
+            return original(*args, **kwargs)
 
         functional.scaled_dot_product_attention = heard
         try:
