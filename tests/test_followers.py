@@ -84,7 +84,7 @@ def test_progress_counts_revealed_tokens(capsys: pytest.CaptureFixture[str]) -> 
     given = torch.tensor([[1, M], [1, 2]])
     out = generate(Scripted(), given, 3, strategy=TopConfidence(2), progress=True)
     assert not (out.sequences == M).any()
-    assert "7/7 tokens" in capsys.readouterr().out
+    assert "7/7 tokens" in capsys.readouterr().err
 
 
 def test_a_trace_survives_the_disk(tmp_path: Path) -> None:

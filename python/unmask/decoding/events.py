@@ -73,10 +73,11 @@ def _put_settled_text(streamer: Any, canvas: Canvas) -> Iterator[Listener]:
 
 @contextmanager
 def _progress_bar(total: int) -> Iterator[Listener]:
-    """A bar of revealed tokens."""
+    """A bar of revealed tokens, on stderr: stdout belongs to the text."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
     columns = ("revealed", BarColumn(), MofNCompleteColumn(), "tokens", TimeElapsedColumn())
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=total)
         yield lambda event: bar.update(task, completed=total - int(read(event.remaining).sum()))

@@ -17,8 +17,6 @@ from unmask.ops.kl_divergence import kl_divergence  # noqa: E402
 from unmask.ops.masked_positions import masked_positions  # noqa: E402
 from unmask.ops.select import select  # noqa: E402
 from unmask.ops.step import (  # noqa: E402
-    SelectStepOptions,
-    StepOptions,
     StepResult,
     dapd_step_,
     entropy_bound_step_,
@@ -31,8 +29,6 @@ from unmask.ops.topk_confidence import TopKConfidence, topk_confidence  # noqa: 
 
 __all__ = [
     "DependencyGraph",
-    "SelectStepOptions",
-    "StepOptions",
     "StepResult",
     "TopKConfidence",
     "attention_scores",
