@@ -1,8 +1,8 @@
 """Runs benchmarks/bench_*.py: tables to the terminal, numbers and charts to benchmarks/results, and
 a summary into the README between its two markers.
 
-A benchmark module has ``OPERATOR``, ``cases()`` and ``run(case)``, which checks that everybody
-finds the same and returns harness.result(...).
+A benchmark module has ``OPERATOR``, ``cases()``, the smallest first, and ``run(case)``, which checks
+that everybody finds the same and returns harness.result(...).
 
 python benchmarks/run.py [--only independent_set ...] [--quick]
 """
@@ -34,7 +34,9 @@ def modules(only: Sequence[str] = ()) -> list[ModuleType]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="OPERATOR")
-    parser.add_argument("--quick", action="store_true", help="few rounds; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="first cases, few repeats; writes nothing"
+    )
     args = parser.parse_args(argv)
     if args.quick:
         harness.EFFORT = harness.Effort(repeats=harness.FEWEST_REPEATS, budget_s=0.0)
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         for module in modules(args.only):
-            cases = module.cases()
+            cases = module.cases()[: 1 if args.quick else None]
             task = progress.add_task(module.OPERATOR, total=len(cases))
             results = []
             for case in cases:
