@@ -25,6 +25,9 @@ Status bind(DependencyGraphArgs& args, const TensorView& scores, const TensorVie
 Status bind(IndependentSetArgs& args, const TensorView& conflict, const TensorView& priority,
             const TensorView& eligible);
 
+Status bind(IndependentSetCsrArgs& args, const TensorView& indptr, const TensorView& indices,
+            const TensorView& priority, const TensorView& eligible);
+
 // Numbers (scales, shifts, k, sampling, ...) are set by the door before it binds, so that they are
 // checked together with the arrays.
 Status bind(LogitRows& rows, const TensorView& logits, const TensorView& positions);
@@ -55,6 +58,22 @@ Status bind(SelectArgs& args, const TensorView& confidence, const TensorView& to
 Status bind(DapdSelectArgs& args, const TensorView& confidence, const TensorView& token,
             const TensorView& conflict, const TensorView& degree, const TensorView& remaining,
             const TensorView& gen_length, const std::string& order,
+            const std::optional<std::string>& late);
+
+// What every fused step takes. Positions are given here, whoever computed them.
+struct StepInputs {
+  TensorView tokens;
+  TensorView logits;
+  TensorView positions;
+  TensorView suppress_tokens;
+  TensorView request_seeds;
+  TensorView device_step;
+};
+
+Status bind(SelectStepArgs& args, const StepInputs& inputs, const std::string& rule);
+
+Status bind(DapdStepArgs& args, const StepInputs& inputs, const TensorView& scores,
+            const TensorView& gen_length, const std::string& edge, const std::string& order,
             const std::optional<std::string>& late);
 
 }  // namespace unmask

@@ -3,7 +3,6 @@
 #include "python/module.h"
 
 #include "python/arrays.h"
-#include "python/selection.h"
 
 namespace unmask::python {
 namespace {
@@ -39,9 +38,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_facts", &facts, "How this library was built: version, compiler, nvcc, ...");
   m.def("independent_set", &independent_set, py::arg("conflict"), py::arg("priority"),
         py::kw_only(), py::arg("eligible") = std::nullopt);
-  register_attention(m);
   register_topk_confidence(m);
   register_selection(m);
+  register_attention(m);
 }
 
 }  // namespace unmask::python

@@ -45,13 +45,13 @@ TensorView view(const char* name, const at::Tensor& tensor) {
   const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
   result.known_dtype = dtype.has_value();
   if (dtype) result.dtype = *dtype;
-  result.dtype_name = c10::getDtypeNames(tensor.scalar_type()).first;
+  result.dtype_name = dtype ? name_of(*dtype) : c10::getDtypeNames(tensor.scalar_type()).first;
   result.rank = static_cast<int>(tensor.dim());
   for (int d = 0; d < result.rank && d < kMaxRank; ++d) {
     result.size[d] = tensor.size(d);
     result.stride[d] = tensor.stride(d);
   }
-  result.device = tensor.device().str();
+  if (!tensor.is_cpu()) result.device = tensor.device().str();
   return result;
 }
 
