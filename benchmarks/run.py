@@ -1,7 +1,7 @@
 """Runs benchmarks/bench_*.py: tables to the terminal, numbers and charts to benchmarks/results, and
 a summary into the README between its two markers.
 
-A benchmark module has ``OPERATOR``, ``cases()``, the smallest first, and ``run(case)``, which checks
+A benchmark module has ``OPERATOR``, ``cases()``, smallest first, and ``run(case)``, which checks
 that everybody finds the same and returns harness.result(...).
 
 python benchmarks/run.py [--only independent_set ...] [--quick]
