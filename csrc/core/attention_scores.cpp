@@ -118,8 +118,7 @@ Status bind(AttentionScoresFromProbsArgs& args, const TensorView& probs,
   Check check;
   check.dtype(probs, kFloating).rank(probs, "[B, H, L, L]", 4);
   if (check.ok())
-    check.shape(probs, "[B, H, L, L]",
-                {probs.size[0], Check::kAny, probs.size[2], probs.size[2]})
+    check.shape(probs, "[B, H, L, L]", {probs.size[0], Check::kAny, probs.size[2], probs.size[2]})
         .that(probs.size[1] > 0, probs.name, "have at least one head", shape_of(probs));
   if (check.ok()) check_positions(check, positions, probs);
   if (check.ok()) check_out(check, out, positions);

@@ -25,9 +25,7 @@ UNMASK_INLINE void load_rows_of(const T* matrix, int64_t row_stride, const int32
   }
 }
 
-UNMASK_INLINE float masked(float product, bool allowed) {
-  return allowed ? product : kForbidden;
-}
+UNMASK_INLINE float masked(float product, bool allowed) { return allowed ? product : kForbidden; }
 UNMASK_INLINE float masked(float product, float added) { return product + added; }
 UNMASK_INLINE float masked(float product, BFloat16 added) { return product + to_float(added); }
 UNMASK_INLINE float masked(float product, Float16 added) { return product + to_float(added); }

@@ -88,8 +88,8 @@ class TileWork {
   // products_ holds one block of up to kKeyBlock keys after the other, each [kTile, block].
   void multiply(int64_t head) {
     load_rows(at(args_.query, batch_ * args_.query_stride[0] + head * args_.query_stride[1]),
-              args_.type, args_.query_stride[2], nodes_.position + first_, 0, rows_,
-              args_.head_dim, query_);
+              args_.type, args_.query_stride[2], nodes_.position + first_, 0, rows_, args_.head_dim,
+              query_);
     for (int64_t first = 0; first < row_keys_.count; first += kKeyBlock) {
       const int64_t count = std::min(kKeyBlock, row_keys_.count - first);
       const float* keys = load_keys(head, first, count);

@@ -11,8 +11,7 @@ namespace {
 
 // NaN is what softmax returns for a row whose every key was forbidden: no attention.
 template <class T>
-UNMASK_INLINE void add_head(const T* row, int64_t stride, const ExistingNodes& nodes,
-                            float* sums) {
+UNMASK_INLINE void add_head(const T* row, int64_t stride, const ExistingNodes& nodes, float* sums) {
 #pragma omp simd
   for (int64_t c = 0; c < nodes.count; ++c) {
     const float probability = to_float(row[nodes.position[c] * stride]);

@@ -12,10 +12,10 @@ inline Status check_positions(const int32_t* positions, int64_t batch, int64_t n
                               int64_t length) {
   for (int64_t cell = 0; cell < batch * nodes; ++cell)
     if (positions[cell] < -1 || positions[cell] >= length)
-      return Status::invalid_argument(
-          "positions must be in -1.." + std::to_string(length - 1) + ", got " +
-          std::to_string(positions[cell]) + " (row " + std::to_string(cell / nodes) + ", node " +
-          std::to_string(cell % nodes) + ")");
+      return Status::invalid_argument("positions must be in -1.." + std::to_string(length - 1) +
+                                      ", got " + std::to_string(positions[cell]) + " (row " +
+                                      std::to_string(cell / nodes) + ", node " +
+                                      std::to_string(cell % nodes) + ")");
   return Status::success();
 }
 

@@ -1,6 +1,6 @@
-// Rows of the graph are made in strips of 32, tile by tile: the transposed scores a strip needs
-// are read 32 at a time, and the second look at them (for the bits, once the row's threshold is
-// known) finds them in the cache. A column of a tile is a lane of the sum.
+// Rows of the graph are made in strips, tile by tile, twice: once for the sums and maxima, once for
+// the bits. A strip is as wide as it is to read the mirrored scores in runs of 512 bytes: one run
+// per score row, and rows are pages apart. A column of a tile is a lane of the sum.
 #include "unmask/dependency_graph.h"
 
 #include <algorithm>
@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kSide = 32;  // of a tile; also the lanes of a sum and the bits of a word
 static_assert(kSide == kBitsPerWord);
+constexpr int64_t kStrip = 4 * kSide;  // rows of one task
 
 constexpr float kLeastRowSum = 1e-9f;  // a row of zeros normalises to zeros
 constexpr float kLeastRowMax = 1e-8f;  // and has no edges
@@ -51,8 +52,9 @@ struct Tile {
   uint32_t pairs[kSide];  // bit c of [r]: r and c are two existing nodes
 };
 
-UNMASK_INLINE void load_tile(const Graph& graph, int64_t top, int64_t rows, int64_t left,
-                             int64_t columns, Tile& tile) {
+UNMASK_INLINE void load_tile(const Graph& graph, int64_t top, int64_t left, Tile& tile) {
+  const int64_t rows = std::min<int64_t>(kSide, graph.nodes - top);
+  const int64_t columns = std::min<int64_t>(kSide, graph.nodes - left);
   float across[kSide][kSide] = {};  // [c][r]: the mirrored scores, as they lie in memory
   for (int64_t c = 0; c < columns; ++c) {
     const float* row = graph.scores + (left + c) * graph.nodes + top;
@@ -73,8 +75,7 @@ UNMASK_INLINE void load_tile(const Graph& graph, int64_t top, int64_t rows, int6
     std::fill(out + columns, out + kSide, 0.0f);
     for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(row[c]);
     if (graph.row_sum)
-      for (int64_t c = 0; c < columns; ++c)
-        out[c] = zero_if_nan(out[c] / graph.row_sum[top + r]);
+      for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(out[c] / graph.row_sum[top + r]);
     for (int c = 0; c < kSide; ++c) out[c] = zero_if_nan((out[c] + across[c][r]) * 0.5f);
     for (int c = 0; c < kSide; ++c) out[c] = tile.pairs[r] >> c & 1u ? out[c] : 0.0f;
   }
@@ -89,35 +90,52 @@ UNMASK_INLINE float threshold(const Graph& graph, float row_max, float row_sum) 
   return graph.tau;
 }
 
-UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t top) {
-  const int64_t rows = std::min<int64_t>(kSide, graph.nodes - top), words = words_for(graph.nodes);
-  const auto columns = [&](int64_t left) {
-    return std::min<int64_t>(kSide, graph.nodes - left);
-  };
-  Tile tile;
-  float sum[kSide][kSide] = {}, most[kSide][kSide] = {};
-  for (int64_t left = 0; left < graph.nodes; left += kSide) {
-    load_tile(graph, top, rows, left, columns(left), tile);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int c = 0; c < kSide; ++c) {
-        sum[r][c] += tile.score[r][c];
-        most[r][c] = tile.score[r][c] > most[r][c] ? tile.score[r][c] : most[r][c];
-      }
-  }
-  float limit[kSide] = {};
-  for (int64_t r = 0; r < rows; ++r) {
-    graph.degree[top + r] = sum_of_lanes(sum[r]);
-    limit[r] = threshold(graph, *std::max_element(most[r], most[r] + kSide), graph.degree[top + r]);
-  }
-  for (int64_t word = 0; word < words; ++word) {
-    load_tile(graph, top, rows, word * kSide, columns(word * kSide), tile);
-    for (int64_t r = 0; r < rows; ++r) {
-      uint32_t bits = 0;
-      for (int c = 0; c < kSide; ++c)
-        bits |= static_cast<uint32_t>(tile.score[r][c] > limit[r]) << c;
-      graph.conflict[(top + r) * words + word] = static_cast<int32_t>(bits & tile.pairs[r]);
+// The sums and maxima of a strip's rows, lane by lane.
+struct Lanes {
+  float sum[kStrip][kSide] = {};
+  float most[kStrip][kSide] = {};
+};
+
+UNMASK_INLINE void add_tile(const Tile& tile, int64_t rows, float (*sum)[kSide],
+                            float (*most)[kSide]) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int c = 0; c < kSide; ++c) {
+      sum[r][c] += tile.score[r][c];
+      most[r][c] = tile.score[r][c] > most[r][c] ? tile.score[r][c] : most[r][c];
     }
+}
+
+UNMASK_INLINE uint32_t bits_above(const float* scores, float limit) {
+  uint32_t bits = 0;
+  for (int c = 0; c < kSide; ++c) bits |= static_cast<uint32_t>(scores[c] > limit) << c;
+  return bits;
+}
+
+// Rows [first, last) of one graph.
+UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t first, int64_t last) {
+  const int64_t words = words_for(graph.nodes);
+  Tile tile;
+  Lanes lanes;
+  for (int64_t left = 0; left < graph.nodes; left += kSide)
+    for (int64_t top = first; top < last; top += kSide) {
+      load_tile(graph, top, left, tile);
+      add_tile(tile, std::min<int64_t>(kSide, last - top), lanes.sum + (top - first),
+               lanes.most + (top - first));
+    }
+  float limit[kStrip];
+  for (int64_t i = first; i < last; ++i) {
+    const float* most = lanes.most[i - first];
+    graph.degree[i] = sum_of_lanes(lanes.sum[i - first]);
+    limit[i - first] = threshold(graph, *std::max_element(most, most + kSide), graph.degree[i]);
   }
+  for (int64_t word = 0; word < words; ++word)
+    for (int64_t top = first; top < last; top += kSide) {
+      load_tile(graph, top, word * kSide, tile);
+      for (int64_t r = 0; r < std::min<int64_t>(kSide, last - top); ++r) {
+        const uint32_t bits = bits_above(tile.score[r], limit[top - first + r]) & tile.pairs[r];
+        graph.conflict[(top + r) * words + word] = static_cast<int32_t>(bits);
+      }
+    }
 }
 
 // What a normalised row is divided by: its sum over the other nodes, in the same order as degrees.
@@ -146,22 +164,24 @@ Graph graph_of(const DependencyGraphArgs& args, int64_t batch) {
           args.degree + batch * nodes};
 }
 
+int64_t strips_of(int64_t nodes) { return (nodes + kStrip - 1) / kStrip; }
+
 // The divisors are kept for one batch row at a time, on the stack.
 void normalised_graph(const DependencyGraphArgs& args, const Executor& executor, int64_t batch) {
   Graph graph = graph_of(args, batch);
   float row_sum[kMaxNodes];
   auto divisors = [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk)
-      for (int64_t i = chunk * kSide; i < std::min((chunk + 1) * kSide, args.nodes); ++i)
-        row_sum[i] = divisor(graph, i);
+    const int64_t last = std::min(end * kStrip, args.nodes);
+    for (int64_t i = begin * kStrip; i < last; ++i) row_sum[i] = divisor(graph, i);
   };
-  parallel_for(executor, words_for(args.nodes), divisors);
+  parallel_for(executor, strips_of(args.nodes), divisors);
 
   graph.row_sum = row_sum;
   auto strips = [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) strip(graph, chunk * kSide);
+    for (int64_t first = begin * kStrip; first < end * kStrip; first += kStrip)
+      strip(graph, first, std::min(first + kStrip, args.nodes));
   };
-  parallel_for(executor, words_for(args.nodes), strips);
+  parallel_for(executor, strips_of(args.nodes), strips);
 }
 
 }  // namespace
@@ -172,12 +192,14 @@ Status dependency_graph(const DependencyGraphArgs& args, const Executor& executo
     for (int64_t batch = 0; batch < args.batch; ++batch) normalised_graph(args, executor, batch);
     return Status::success();
   }
-  const int64_t strips_per_graph = words_for(args.nodes);
+  const int64_t per_graph = strips_of(args.nodes);
   auto strips = [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task)
-      strip(graph_of(args, task / strips_per_graph), task % strips_per_graph * kSide);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task % per_graph * kStrip;
+      strip(graph_of(args, task / per_graph), first, std::min(first + kStrip, args.nodes));
+    }
   };
-  parallel_for(executor, args.batch * strips_per_graph, strips);
+  parallel_for(executor, args.batch * per_graph, strips);
   return Status::success();
 }
 

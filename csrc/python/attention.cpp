@@ -1,10 +1,9 @@
 // Attention scores and the dependency graph on numpy arrays.
-#include "python/module.h"
-
 #include <variant>
 #include <vector>
 
 #include "python/arrays.h"
+#include "python/module.h"
 
 namespace unmask::python {
 namespace {
@@ -14,21 +13,21 @@ using OptionalArray = std::optional<py::array>;
 // Into `out` when there is one, else into a new array.
 template <class Args>
 py::array scores_for(Args& args, const OptionalArray& out) {
-  py::array scores =
-      out ? *out : py::array_t<float>({args.batch, args.nodes, args.nodes});
+  py::array scores = out ? *out : py::array_t<float>({args.batch, args.nodes, args.nodes});
   args.scores = static_cast<float*>(scores.mutable_data());
   return scores;
 }
 
-py::array attention_scores(const py::array& query, const py::array& key,
-                           const py::array& positions, std::optional<double> scale,
-                           const OptionalArray& lse, const OptionalArray& attn_mask,
-                           bool is_causal, const OptionalArray& out, double weight) {
+py::array attention_scores(const py::array& query, const py::array& key, const py::array& positions,
+                           std::optional<double> scale, const OptionalArray& lse,
+                           const OptionalArray& attn_mask, bool is_causal, const OptionalArray& out,
+                           double weight) {
   AttentionScoresArgs args{};
   args.causal = is_causal;
   args.weight = static_cast<float>(weight);
-  raise_unless_ok(unmask::bind(args, view("query", query), view("key", key), view("positions", positions),
-                       view("lse", lse), view("attn_mask", attn_mask), view("out", out), scale));
+  raise_unless_ok(unmask::bind(args, view("query", query), view("key", key),
+                               view("positions", positions), view("lse", lse),
+                               view("attn_mask", attn_mask), view("out", out), scale));
   py::array scores = scores_for(args, out);
   std::vector<float> workspace(static_cast<size_t>(attention_scores_workspace(args)));
   args.workspace = workspace.data();
@@ -40,8 +39,7 @@ py::array attention_scores_from_probs(const py::array& probs, const py::array& p
                                       const OptionalArray& out, double weight) {
   AttentionScoresFromProbsArgs args{};
   args.weight = static_cast<float>(weight);
-  raise_unless_ok(
-      bind(args, view("probs", probs), view("positions", positions), view("out", out)));
+  raise_unless_ok(bind(args, view("probs", probs), view("positions", positions), view("out", out)));
   py::array scores = scores_for(args, out);
   run(args, cpu::attention_scores_from_probs);
   return scores;

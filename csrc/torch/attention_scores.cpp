@@ -9,9 +9,9 @@ namespace {
 // Into `out` when there is one, else into a new tensor.
 template <class Args>
 at::Tensor scores_for(Args& args, const OptionalTensor& out, const at::Tensor& like) {
-  at::Tensor scores = out ? *out
-                          : at::empty({args.batch, args.nodes, args.nodes},
-                                      like.options().dtype(at::kFloat));
+  at::Tensor scores =
+      out ? *out
+          : at::empty({args.batch, args.nodes, args.nodes}, like.options().dtype(at::kFloat));
   args.scores = scores.mutable_data_ptr<float>();
   return scores;
 }
@@ -24,8 +24,9 @@ at::Tensor from_heads(const OptionalTensor& out, const at::Tensor& query, const 
   AttentionScoresArgs args{};
   args.causal = is_causal;
   args.weight = static_cast<float>(weight);
-  raise_unless_ok(unmask::bind(args, view("query", query), view("key", key), view("positions", positions),
-                       view("lse", lse), view("attn_mask", attn_mask), view("out", out), scale));
+  raise_unless_ok(unmask::bind(args, view("query", query), view("key", key),
+                               view("positions", positions), view("lse", lse),
+                               view("attn_mask", attn_mask), view("out", out), scale));
 
   const at::Tensor scores = scores_for(args, out, query);
   at::Tensor workspace;
@@ -42,8 +43,7 @@ at::Tensor from_probs(const OptionalTensor& out, const at::Tensor& probs,
   const c10::DeviceGuard guard(probs.device());
   AttentionScoresFromProbsArgs args{};
   args.weight = static_cast<float>(weight);
-  raise_unless_ok(
-      bind(args, view("probs", probs), view("positions", positions), view("out", out)));
+  raise_unless_ok(bind(args, view("probs", probs), view("positions", positions), view("out", out)));
 
   const at::Tensor scores = scores_for(args, out, probs);
   run(probs, args, cpu::attention_scores_from_probs, cuda::attention_scores_from_probs);

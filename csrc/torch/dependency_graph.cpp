@@ -14,10 +14,10 @@ std::tuple<at::Tensor, at::Tensor> graph_of(const at::Tensor& scores, const at::
   args.tau = static_cast<float>(tau);
   args.normalize = normalize;
   raise_unless_ok(unmask::bind(args, view("scores", scores), view("positions", positions),
-                       view("tau", row_tau), std::string(edge)));
+                               view("tau", row_tau), std::string(edge)));
 
-  at::Tensor conflict = at::empty({args.batch, args.nodes, words_for(args.nodes)},
-                                  scores.options().dtype(at::kInt));
+  at::Tensor conflict =
+      at::empty({args.batch, args.nodes, words_for(args.nodes)}, scores.options().dtype(at::kInt));
   at::Tensor degree = at::empty({args.batch, args.nodes}, scores.options());
   args.conflict = conflict.mutable_data_ptr<int32_t>();
   args.degree = degree.mutable_data_ptr<float>();
@@ -36,8 +36,7 @@ std::tuple<at::Tensor, at::Tensor> dependency_graph(const at::Tensor& scores,
 std::tuple<at::Tensor, at::Tensor> dependency_graph_row_tau(const at::Tensor& scores,
                                                             const at::Tensor& positions,
                                                             const at::Tensor& tau,
-                                                            std::string_view edge,
-                                                            bool normalize) {
+                                                            std::string_view edge, bool normalize) {
   return graph_of(scores, positions, tau, 0, edge, normalize);
 }
 

@@ -21,10 +21,22 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "DAPD",
+    "KLASS",
     "AttentionTap",
     "DependencyGraph",
+    "EntropyBound",
+    "Factor",
+    "GenerateOutput",
+    "Random",
+    "StepEvent",
+    "StepInputs",
     "StepResult",
+    "Strategy",
+    "Threshold",
+    "TopConfidence",
     "TopKConfidence",
+    "Trace",
     "__version__",
     "arrays",
     "attention_scores",
@@ -35,6 +47,7 @@ __all__ = [
     "dependency_graph",
     "entropy_bound_step_",
     "factor_step_",
+    "generate",
     "independent_set",
     "independent_set_csr",
     "kl_divergence",
@@ -48,6 +61,9 @@ __all__ = [
 
 if importlib.util.find_spec("torch") is not None:
     from unmask.attention_tap import AttentionTap
+    from unmask.decoding.events import StepEvent
+    from unmask.decoding.trace import Trace
+    from unmask.generate import GenerateOutput, generate
     from unmask.ops import (
         DependencyGraph,
         StepResult,
@@ -69,6 +85,17 @@ if importlib.util.find_spec("torch") is not None:
         threshold_step_,
         top_confidence_step_,
         topk_confidence,
+    )
+    from unmask.strategies import (
+        DAPD,
+        KLASS,
+        EntropyBound,
+        Factor,
+        Random,
+        StepInputs,
+        Strategy,
+        Threshold,
+        TopConfidence,
     )
 else:
 
