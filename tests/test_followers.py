@@ -7,6 +7,8 @@ import torch
 from models import MASK, Scripted, target
 from unmask import StepEvent, Threshold, TopConfidence, Trace, generate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 M = MASK
 
 

@@ -17,6 +17,8 @@ from unmask import (
     generate,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 M = MASK
 STRATEGIES = [
     TopConfidence(2),

@@ -22,6 +22,8 @@ from unmask import (
 )
 from unmask.decoding.host import CompletionFlag
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WAITING = {
     "_local_scalar_dense",
     "is_nonzero",

@@ -21,6 +21,8 @@ from unmask import (
 )
 from unmask.reference.strategies import strategies as reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MASK, VOCAB, LENGTH, BATCH = 0, 13, 41, 3
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from unmask.ops import attention_scores
+from unmask.ops.attention_scores import attention_scores
 
 
 class AttentionTap:
