@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     if not args.json:
         show_sentences(console, args.seed)
-    boards = {title: [] for title, _, _ in BOARDS}
+    boards: dict[str, list[Result]] = {title: [] for title, _, _ in BOARDS}
     rows = sum(len(competitors(toy.TASKS[name])) for _, name, _ in BOARDS)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("decoding", total=rows)
@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
     for title, board in boards.items():
         console.print(as_table(title, board, args.n))
     console.print(
-        f"{rows} rows of {args.n} sequences, on one thread, in {time.perf_counter() - start:.0f} s. The score is "
-        "the fraction of valid sentences, or of questions answered correctly; steps are forward "
-        "passes per sequence.\nNext: unmask demo --seed 1, or decode a model of your own with "
-        "unmask.generate (README)."
+        f"{rows} rows of {args.n} sequences in {time.perf_counter() - start:.0f} s, on one thread. "
+        "The score is the fraction of valid sentences, or of questions answered correctly; steps "
+        "are forward passes per sequence.\nNext: unmask demo --seed 1, or decode a model of your "
+        "own with unmask.generate (README)."
     )
     return 0
 
