@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/host_device.h"
+
 namespace unmask {
 
 // Larger key, larger value. -0 equals +0; every NaN is below -inf.
-inline uint32_t order_key(float value) {
+UNMASK_HOST_DEVICE inline uint32_t order_key(float value) {
   if (value != value) return 0;
   value += 0.0f;  // -0 becomes +0
   uint32_t bits;
@@ -16,7 +18,7 @@ inline uint32_t order_key(float value) {
 }
 
 // Sorting these ascending visits values in descending order, ties to the lower index.
-inline uint64_t rank_key(float value, uint32_t index) {
+UNMASK_HOST_DEVICE inline uint64_t rank_key(float value, uint32_t index) {
   return static_cast<uint64_t>(~order_key(value)) << 32 | index;
 }
 
