@@ -94,9 +94,11 @@ def test_refuses_other_types_views_and_sizes(device: torch.device) -> None:
     with pytest.raises(ValueError, match="priority must be contiguous"):
         independent_set(bits, torch.zeros(1, 8, device=device)[:, ::2])
     with pytest.raises(ValueError, match="eligible must be bool, got int32"):
-        independent_set(bits, priority, eligible=torch.zeros(1, 4, dtype=torch.int32, device=device))
+        independent_set(
+            bits, priority, eligible=torch.zeros(1, 4, dtype=torch.int32, device=device)
+        )
+    too_many = torch.zeros(1, 8193, 257, dtype=torch.int32, device=device)
     with pytest.raises(NotImplementedError, match="nodes N can be at most 8192, got 8193"):
-        too_many = torch.zeros(1, 8193, 257, dtype=torch.int32, device=device)
         independent_set(too_many, torch.zeros(1, 8193, device=device))
 
 

@@ -11,4 +11,13 @@ namespace unmask {
 Status bind(IndependentSetArgs& args, const TensorView& conflict, const TensorView& priority,
             const TensorView& eligible);
 
+// Numbers (scales, shifts, k, sampling, ...) are set by the door before it binds, so that they are
+// checked together with the arrays.
+Status bind(LogitRows& rows, const TensorView& logits, const TensorView& positions);
+Status bind(TopKConfidenceArgs& args, const TensorView& logits, const TensorView& positions,
+            const TensorView& suppress_tokens, const TensorView& request_seeds,
+            const TensorView& device_step);
+Status bind(KlDivergenceArgs& args, const TensorView& logits, const TensorView& previous,
+            const TensorView& positions);
+
 }  // namespace unmask

@@ -50,8 +50,7 @@ Check& Check::dtype(const TensorView& view, std::initializer_list<DType> allowed
 }
 
 Check& Check::rank(const TensorView& view, const char* shape, int rank) {
-  if (ok() && view.rank != rank)
-    refuse(view.name, "be " + std::string(shape), describe(view));
+  if (ok() && view.rank != rank) refuse(view.name, "be " + std::string(shape), describe(view));
   return *this;
 }
 

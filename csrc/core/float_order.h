@@ -14,7 +14,16 @@ UNMASK_HOST_DEVICE inline uint32_t order_key(float value) {
   value += 0.0f;  // -0 becomes +0
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const uint32_t negative = bits >> 31;
+  return bits ^ (-negative | 0x80000000u);
+}
+
+// The value that has this key; zero comes back as +0.
+inline float value_of_key(uint32_t key) {
+  const uint32_t bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 // Sorting these ascending visits values in descending order, ties to the lower index.

@@ -44,9 +44,9 @@ inline TensorView view(const char* name, const std::optional<py::array>& array) 
 inline void raise_unless_ok(const Status& status) {
   if (status.ok()) return;
   if (status.code() == Status::Code::kInvalidArgument) throw py::value_error(status.message());
-  PyErr_SetString(status.code() == Status::Code::kUnsupported ? PyExc_NotImplementedError
-                                                              : PyExc_RuntimeError,
-                  status.message().c_str());
+  PyErr_SetString(
+      status.code() == Status::Code::kUnsupported ? PyExc_NotImplementedError : PyExc_RuntimeError,
+      status.message().c_str());
   throw py::error_already_set();
 }
 

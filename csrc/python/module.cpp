@@ -1,5 +1,7 @@
 // unmask._C: build facts, and the operators on numpy arrays for people without torch. Arrays
 // become views, outputs are allocated, the core does the rest.
+#include "python/module.h"
+
 #include "python/arrays.h"
 
 namespace unmask::python {
@@ -25,6 +27,7 @@ py::dict facts() {
   result["nvcc"] = built.nvcc;
   result["cuda_archs"] = built.cuda_archs;
   result["cpu_dispatch"] = built.cpu_dispatch;
+  result["cpu_selected"] = built.cpu_selected;
   return result;
 }
 
@@ -35,6 +38,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_facts", &facts, "How this library was built: version, compiler, nvcc, ...");
   m.def("independent_set", &independent_set, py::arg("conflict"), py::arg("priority"),
         py::kw_only(), py::arg("eligible") = std::nullopt);
+  register_topk_confidence(m);
 }
 
 }  // namespace unmask::python

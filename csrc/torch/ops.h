@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <tuple>
 
 namespace torch {
 class Library;
@@ -18,5 +19,20 @@ void serve(torch::Library& m);   // the functions below, for every device they k
 
 at::Tensor independent_set(const at::Tensor& conflict, const at::Tensor& priority,
                            const OptionalTensor& eligible);
+
+// token, confidence, ids, probs, entropy, logsumexp
+using TopKConfidenceTensors =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTensor& positions,
+                                      int64_t k, double temperature, int64_t top_k, double top_p,
+                                      double logit_scale, int64_t row_shift, int64_t row_offset,
+                                      const OptionalTensor& suppress_tokens, int64_t seed,
+                                      int64_t step, const OptionalTensor& request_seeds,
+                                      const OptionalTensor& device_step);
+
+at::Tensor kl_divergence(const at::Tensor& logits, const at::Tensor& previous,
+                         const OptionalTensor& positions, double logit_scale, int64_t row_shift,
+                         int64_t row_offset);
 
 }  // namespace unmask::torch_ops

@@ -20,8 +20,7 @@ std::optional<DType> dtype_of(at::ScalarType type) {
 }
 
 void torch_parallel_for(void*, int64_t tasks, Executor::Body body, void* context) {
-  at::parallel_for(0, tasks, 1,
-                   [&](int64_t begin, int64_t end) { body(context, begin, end); });
+  at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) { body(context, begin, end); });
 }
 
 void torch_matmul_nt(void*, int64_t m, int64_t n, int64_t k, const float* a, const float* b,

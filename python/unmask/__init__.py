@@ -8,7 +8,7 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    from unmask import _C as _compiled
+    from unmask import _C, arrays
 except ImportError as error:
     raise ImportError(
         "unmask's compiled half is missing or does not fit this Python: "
@@ -18,22 +18,27 @@ except ImportError as error:
 try:
     __version__ = version("unmask")
 except PackageNotFoundError:  # run from a build folder, not installed
-    __version__ = _compiled.build_facts()["version"]
+    __version__ = _C.build_facts()["version"]
 
-_TORCH_NAMES = [
-    "DependencyGraph",
-    "TopKConfidence",
+__all__ = [
+    "__version__",
+    "arrays",
     "independent_set",
+    "kl_divergence",
+    "topk_confidence",
 ]
 
-__all__ = ["__version__", "arrays", *_TORCH_NAMES]
-
 if importlib.util.find_spec("torch") is not None:
-    from unmask.ops import independent_set
+    from unmask.ops import (
+        TopKConfidence,
+        independent_set,
+        kl_divergence,
+        topk_confidence,
+    )
 else:
 
     def __getattr__(name: str) -> object:
-        if name in _TORCH_NAMES:
+        if name in __all__:
             raise ImportError(
                 f"unmask.{name} needs torch, which is not installed: pip install torch, then "
                 "build unmask again. Without torch, unmask.arrays has the operators for numpy."

@@ -3,6 +3,14 @@
 Outputs are new arrays; tuples come in the order that unmask.ops documents.
 """
 
-from unmask._C import independent_set
+from unmask._C import (
+    independent_set,
+    kl_divergence,
+    topk_confidence,
+)
 
-__all__ = ["independent_set"]
+__all__ = [
+    "independent_set",
+    "kl_divergence",
+    "topk_confidence",
+]

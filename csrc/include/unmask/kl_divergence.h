@@ -6,9 +6,12 @@ namespace unmask {
 
 // How far each node's distribution moved since the previous forward pass.
 struct KlDivergenceArgs {
-  LogitRows rows;        // this pass
-  const void* previous;  // the pass before: same type, shape and strides as rows.logits
-  float* divergence;     // [batch, nodes]  out: KL(this || previous) in nats; 0 for padding
+  LogitRows rows;                 // this pass
+  const void* previous;           // the pass before: same type and shape as rows.logits
+  int64_t previous_batch_stride;  // in elements
+  int64_t previous_row_stride;    // in elements
+  float* divergence;  // [batch, nodes]  out: KL(this || previous) in nats; 0 for padding, +inf
+                      // without a usable logit or where something possible was impossible
 };
 
 Status validate(const KlDivergenceArgs& args);

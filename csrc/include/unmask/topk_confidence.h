@@ -28,7 +28,7 @@ struct LogitRows {
 struct Sampling {
   float temperature;             // >= 0
   int64_t top_k;                 // 0: no limit
-  float top_p;                   // in (0, 1]; 1: no limit
+  double top_p;                  // in (0, 1]; 1: no limit
   int64_t seed;                  // used when request_seeds is null; then row = batch index
   const int64_t* request_seeds;  // [batch], row = 0: a request draws the same in any batch
   int64_t step;                  // used when device_step is null
@@ -38,7 +38,7 @@ struct Sampling {
 struct TopKConfidenceArgs {
   LogitRows rows;
   Sampling sampling;
-  const int64_t* suppress_tokens;  // [suppress_count] ids treated as -inf; may be null
+  const int64_t* suppress_tokens;  // [suppress_count] ids in [0, vocab) treated as -inf, or null
   int64_t suppress_count;
   int64_t k;  // 1..kMaxTopK
 

@@ -8,5 +8,12 @@ from unmask import _library
 _library.load()  # before the files below, which describe the operators to torch.compile
 
 from unmask.ops.independent_set import independent_set  # noqa: E402
+from unmask.ops.kl_divergence import kl_divergence  # noqa: E402
+from unmask.ops.topk_confidence import TopKConfidence, topk_confidence  # noqa: E402
 
-__all__ = ["independent_set"]
+__all__ = [
+    "TopKConfidence",
+    "independent_set",
+    "kl_divergence",
+    "topk_confidence",
+]

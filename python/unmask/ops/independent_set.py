@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def independent_set(conflict: Tensor, priority: Tensor, *, eligible: Tensor | None = None) -> Tensor:
+def independent_set(
+    conflict: Tensor, priority: Tensor, *, eligible: Tensor | None = None
+) -> Tensor:
     """Choose nodes that may be revealed together: a maximal independent set, greedily.
 
     Visits the eligible nodes in descending priority (ties to the lower index, NaN last) and takes

@@ -6,5 +6,15 @@ benchmarks do.
 
 from unmask.reference.bits import pack_bits, unpack_bits
 from unmask.reference.independent_set import independent_set
+from unmask.reference.kl_divergence import kl_divergence
+from unmask.reference.philox import philox
+from unmask.reference.topk_confidence import topk_confidence
 
-__all__ = ["independent_set", "pack_bits", "unpack_bits"]
+__all__ = [
+    "independent_set",
+    "kl_divergence",
+    "pack_bits",
+    "philox",
+    "topk_confidence",
+    "unpack_bits",
+]

@@ -1,0 +1,73 @@
+# One word each; `make help` lists them. Everything lives in .venv and build/: delete both and
+# nothing is left. The first build takes some minutes, later ones compile what changed.
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+VENV   ?= .venv
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+PY      := $(VENV)/bin/python
+PIP     := $(PY) -m pip --disable-pip-version-check
+SOURCES := $(shell find csrc third_party -name '*.h' -o -name '*.c*' -o -name '*.in')
+CXX_FMT := $(shell find csrc tests examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+# What setup.py reads from the environment; a changed value builds again.
+OPTIONS := $(UNMASK_CUDA)|$(UNMASK_CUDA_ARCHS)|$(UNMASK_BUILD_TYPE)|$(CMAKE_ARGS)
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test bench lint format clean help tools FORCE
+
+build: $(VENV)/.built  ## make .venv, with everything the other targets need, and compile
+
+demo: build  ## watch a small model decode several tokens per step
+	$(VENV)/bin/unmask demo
+
+test: build  ## every test, slow ones included
+	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+bench: build  ## time every operator against its peers; rewrites the README's table
+	$(PY) benchmarks/run.py $(BENCH_ARGS)
+
+lint: build  ## ruff, mypy --strict, clang-format; changes nothing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FMT)
+
+format: build  ## let the machines settle style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(CXX_FMT)
+
+clean:  ## remove .venv, build/ and every compiled or cached file
+	rm -rf $(VENV) build dist python/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f python/unmask/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# --- what the words above stand on ---------------------------------------------------------------
+# What pip cannot install: said before minutes are spent, with the cure.
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo \
+	  "unmask needs Python 3.10 or newer; install it or say where it is: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo \
+	  "unmask needs Python 3.10 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+	  "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@command -v $${CXX:-g++} >/dev/null || { echo \
+	  "unmask needs a C++20 compiler, and there is no $${CXX:-g++}. On Debian and Ubuntu: apt-get install g++"; exit 1; }
+
+# torch goes in first and by itself: no later step may choose another one.
+$(VENV)/.ready: pyproject.toml | tools
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet "setuptools>=77" wheel "cmake>=3.24" ninja "pybind11>=2.13"
+	touch $@
+
+$(VENV)/.options: FORCE | $(VENV)/.ready
+	@echo '$(OPTIONS)' | cmp --silent - $@ || echo '$(OPTIONS)' > $@
+
+$(VENV)/.built: $(VENV)/.ready $(VENV)/.options setup.py CMakeLists.txt $(SOURCES)
+	$(PIP) install --quiet --no-build-isolation --editable ".[test,bench,lint]"
+	touch $@

@@ -1,0 +1,163 @@
+"""From measurements to what people read: a table, a JSON file, a chart and the README's summary."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+import unmask
+from rich.table import Table
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+Result = dict[str, Any]  # what harness.result returns
+
+
+def seconds(value: float) -> str:
+    """Three digits and a unit a person would use."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= 0.9995 * scale:  # 999.6 us reads 1 ms
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def multiple(timing: dict[str, float], ours: dict[str, float]) -> str:
+    """How many times our time; three digits, and never an exponent."""
+    ratio = timing["median_s"] / ours["median_s"]
+    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
+
+
+def peers_of(results: list[Result]) -> list[str]:
+    """Every peer of any case, in the order they first appear."""
+    return list(dict.fromkeys(peer for result in results for peer in result["peers"]))
+
+
+def table(operator: str, results: list[Result]) -> Table:
+    """Median and interquartile range of every contestant, and its time as a multiple of ours."""
+    columns = Table(title=operator, title_justify="left", title_style="bold")
+    for name in ("case", "who"):
+        columns.add_column(name, no_wrap=True)
+    for name in ("median", "IQR", "of ours"):
+        columns.add_column(name, no_wrap=True, justify="right")
+    for result in results:
+        ours = result["ours"]
+        for who, timing in {"unmask": ours, **result["peers"]}.items():
+            columns.add_row(
+                result["case"] if who == "unmask" else "",
+                who,
+                seconds(timing["median_s"]),
+                seconds(timing["iqr_s"]),
+                multiple(timing, ours),
+            )
+        columns.add_section()
+    return columns
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "unmask": unmask.__version__,
+        "commit": _commit(),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _commit() -> str:
+    """The commit measured; "+" when the tree differs from it, results and README aside."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12"]
+    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    watched = ["csrc", "python", "CMakeLists.txt", "setup.py", "benchmarks/*.py"]
+    asked = ["git", "-C", str(Path(__file__).parents[1]), "status", "--porcelain", "--", *watched]
+    changed = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return f"{commit or 'unknown'}{'+' if changed else ''}"
+
+
+def write(operator: str, results: list[Result], folder: Path) -> None:
+    """<operator>.json with every number and the machine, <operator>.png with the medians."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {"operator": operator, "machine": machine(), "results": results}
+    (folder / f"{operator}.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    _chart(operator, results, folder / f"{operator}.png")
+
+
+def _chart(operator: str, results: list[Result], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = ["unmask", *peers_of(results)]
+    figure, axes = pyplot.subplots(
+        figsize=(8, 1.5 + 0.16 * (len(names) + 1) * len(results)), layout="constrained"
+    )
+    height = 0.8 / len(names)
+    for rank, name in enumerate(names):
+        found = [(i, _timing(result, name)) for i, result in enumerate(results)]
+        bars = [(i + (rank + 0.5) * height - 0.4, timing) for i, timing in found if timing]
+        axes.barh(
+            [y for y, _ in bars],
+            [timing["median_s"] for _, timing in bars],
+            height,
+            xerr=[timing["iqr_s"] / 2 for _, timing in bars],
+            error_kw={"linewidth": 0.8},
+            label=name,
+            color="#0b6e4f" if name == "unmask" else str(0.45 + 0.4 * rank / len(names)),
+        )
+    axes.set(xscale="log", xlabel="seconds per call, median; shorter is better", title=operator)
+    axes.set_yticks(range(len(results)), [result["case"] for result in results])
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _timing(result: Result, name: str) -> dict[str, float] | None:
+    timing: dict[str, float] | None = result["ours"] if name == "unmask" else None
+    return timing or result["peers"].get(name)
+
+
+def rewrite_readme(readme: Path, folder: Path) -> None:
+    """Put the table of every stored result between the README's two markers."""
+    stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    before, begin, rest = readme.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{readme.name} must have the markers {BEGIN} and {END}")
+    readme.write_text(f"{before}{BEGIN}\n{summary(stored)}{END}{after}")
+
+
+def summary(stored: list[dict[str, Any]]) -> str:
+    """Markdown: one row per case, our time, and each peer's as a multiple of it."""
+    lines = ["", "| operator | case | unmask | peers, as multiples of our time |", "|-|-|-:|-|"]
+    for numbers in stored:
+        for result in numbers["results"]:
+            ours = result["ours"]
+            peers = ", ".join(
+                f"{name} {multiple(timing, ours)}" for name, timing in result["peers"].items()
+            )
+            operator = f"`{numbers['operator']}`"
+            lines.append(
+                f"| {operator} | {result['case']} | {seconds(ours['median_s'])} | {peers} |"
+            )
+    machines = dict.fromkeys(_where(numbers["machine"]) for numbers in stored)
+    return "\n".join([*lines, "", *machines, ""])
+
+
+def _where(facts: dict[str, Any]) -> str:
+    processor = facts["gpu"] or f"{facts['cpu']}, {facts['threads']} thread(s)"
+    return f"Median of `make bench` on {processor}, torch {facts['torch']}, {facts['commit']}.  "

@@ -1,0 +1,10 @@
+// Each file of this room adds its functions to the module through one of these.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace unmask::python {
+
+void register_topk_confidence(pybind11::module_& m);
+
+}  // namespace unmask::python

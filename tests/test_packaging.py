@@ -1,0 +1,237 @@
+"""What leaves the checkout: wheels, with and without torch, and the C++ library. No network."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy
+import pytest
+
+# One after another, in one process: the builds share a folder, which makes repeating them cheap.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("build")]
+
+ROOT = Path(__file__).parents[1]
+INSTALLED = Path(numpy.__file__).parents[1]
+LIBRARIES = {"_C", "libunmask_torch"}
+
+
+def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run in a plain environment: nothing points at this checkout, pip stays off the network."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "UNMASK_"))}
+    offline = {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UNMASK_CUDA": "OFF"}
+    tools = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**inherited, **offline, **tools, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def must(*command: object, cwd: Path = ROOT, **environment: str) -> str:
+    answer = run(*command, cwd=cwd, **environment)
+    assert answer.returncode == 0, f"{command}\n{answer.stdout}\n{answer.stderr}"
+    return answer.stdout
+
+
+def build_wheel(folder: Path, **environment: str) -> Path:
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    must(sys.executable, "-m", "pip", "wheel", *options, ".", **environment)
+    (wheel,) = folder.glob("unmask-*.whl")
+    return wheel
+
+
+def virtual_environment(folder: Path, without: tuple[str, ...]) -> Path:
+    """A Python that sees what this one has installed, except unmask and what is named."""
+    must(sys.executable, "-m", "venv", "--without-pip", folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    hidden = ("unmask", "__editable__", *without)
+    for entry in INSTALLED.iterdir():
+        if not entry.name.startswith(hidden) and entry.suffix != ".pth":
+            (site / entry.name).symlink_to(entry)
+    return folder / "bin/python"
+
+
+def install(python: Path, wheel: Path) -> None:
+    must(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def wheel_without_torch(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built after the other one, in the same checkout: nothing of that one may be left in it."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"), UNMASK_TORCH="0")
+
+
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as packed:
+        return set(packed.namelist())
+
+
+def libraries(wheel: Path) -> set[str]:
+    return {Path(name).name.split(".")[0] for name in contents(wheel) if name.endswith(".so")}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    modules = {
+        str(path.relative_to(ROOT / "python"))
+        for path in (ROOT / "python/unmask").rglob("*")
+        if path.suffix in {".py", ".typed", ".safetensors"}
+    }
+    held = contents(wheel)
+    assert modules <= held
+    assert libraries(wheel) == LIBRARIES
+    assert any(name.endswith("licenses/LICENSE") for name in held)
+    tops = {name.split("/")[0] for name in held}
+    assert tops == {"unmask", next(top for top in tops if top.endswith(".dist-info"))}
+    assert libraries_elsewhere(held) == set()
+
+
+def libraries_elsewhere(held: set[str]) -> set[str]:
+    return {name for name in held if ".so" in name and Path(name).parent != Path("unmask")}
+
+
+USE_TORCH = """
+import torch, unmask
+from pathlib import Path
+assert Path.cwd() not in Path(unmask.__file__).parents
+conflict = torch.tensor([[[0b010], [0b101], [0b010]]], dtype=torch.int32)
+priority = torch.tensor([[3.0, 2.0, 1.0]])
+assert unmask.independent_set(conflict, priority).tolist() == [[True, False, True]]
+print(unmask.__file__)
+"""
+
+
+def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    python = virtual_environment(tmp_path / "venv", without=())
+    install(python, wheel)
+    (tmp_path / "empty").mkdir()
+    told = must(python, "-c", USE_TORCH, cwd=tmp_path / "empty")
+    assert str(tmp_path) in told
+    assert "operators on cpu tensors" in must(python.parent / "unmask", "doctor", cwd=tmp_path)
+
+
+USE_NUMPY = """
+import numpy, sys, unmask
+conflict = numpy.array([[[0b010], [0b101], [0b010]]], numpy.int32)
+priority = numpy.array([[3.0, 2.0, 1.0]], numpy.float32)
+assert unmask.arrays.independent_set(conflict, priority).tolist() == [[True, False, True]]
+assert "torch" not in sys.modules
+unmask.independent_set
+"""
+
+
+def test_without_torch_numpy_is_enough(wheel_without_torch: Path, tmp_path: Path) -> None:
+    assert libraries(wheel_without_torch) == {"_C"}
+    python = virtual_environment(tmp_path / "venv", without=("torch", "functorch"))
+    install(python, wheel_without_torch)
+    answer = run(python, "-c", USE_NUMPY, cwd=tmp_path)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == (
+        "ImportError: unmask.independent_set needs torch, which is not installed: pip install "
+        "torch, then build unmask again. Without torch, unmask.arrays has the operators for numpy."
+    )
+    assert "torch is not installed" in must(python, "-m", "unmask", "doctor", cwd=tmp_path)
+
+
+def test_a_wheel_without_operators_says_so_where_torch_is(
+    wheel_without_torch: Path, tmp_path: Path
+) -> None:
+    python = virtual_environment(tmp_path / "venv", without=())
+    install(python, wheel_without_torch)
+    answer = run(python, "-c", "import unmask", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "unmask was built without its torch operators" in answer.stderr
+
+
+def test_setup_without_torch_says_what_to_do(tmp_path: Path) -> None:
+    python = virtual_environment(tmp_path / "venv", without=("torch", "functorch"))
+    answer = run(python, "setup.py", "build_ext")
+    assert answer.returncode == 1
+    assert f"unmask: no torch found for {python}" in answer.stderr
+    assert "Install torch first (the build your machine needs)" in answer.stderr
+    assert "UNMASK_TORCH=0 pip install ." in answer.stderr
+    assert "cmake" not in answer.stdout.lower(), "it must fail before anything is built"
+
+
+def test_setup_without_its_tools_says_what_to_do(tmp_path: Path) -> None:
+    python = virtual_environment(tmp_path / "venv", without=("pybind11",))
+    answer = run(python, "setup.py", "build_ext")
+    assert answer.returncode == 1
+    assert "unmask: pybind11 is missing" in answer.stderr
+    assert 'pip install "cmake>=3.24" ninja "pybind11>=2.13"' in answer.stderr
+
+
+def test_the_source_archive_can_be_built(tmp_path: Path) -> None:
+    make = f"from setuptools import build_meta; print(build_meta.build_sdist({str(tmp_path)!r}))"
+    archive = tmp_path / must(sys.executable, "-c", make).splitlines()[-1]
+    with tarfile.open(archive) as packed:
+        held = {name.partition("/")[2] for name in packed.getnames()}
+    needed = [path for path in (ROOT / "csrc").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(ROOT)) for path in needed} <= held
+    assert {"CMakeLists.txt", "setup.py", "LICENSE", "third_party/torch.cmake"} <= held
+    assert not [name for name in held if name.endswith(".so")]
+
+
+# --- C++ -----------------------------------------------------------------------------------------
+def cmake(source: Path, build: Path, *options: str) -> None:
+    must("cmake", "-G", "Ninja", "-S", source, "-B", build, "-DUNMASK_CUDA=OFF", *options)
+    must("cmake", "--build", build)
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `cmake --install` put the C++ library. Neither Python nor torch took part."""
+    folder = tmp_path_factory.mktemp("cmake")
+    cmake(ROOT, folder / "build", "-DUNMASK_WERROR=ON")
+    must("cmake", "--install", folder / "build", "--prefix", folder / "prefix")
+    return folder / "prefix"
+
+
+def linked(program: Path) -> str:
+    return must("ldd", program)
+
+
+@pytest.mark.parametrize("static", ["OFF", "ON"])
+def test_a_cxx_program_finds_the_package(prefix: Path, static: str, tmp_path: Path) -> None:
+    options = (f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEMBED_STATIC={static}")
+    cmake(ROOT / "examples/embed", tmp_path / "build", *options)
+    program = tmp_path / "build/embed"
+    decodes_everything(must(program, cwd=tmp_path))
+    assert ("libunmask.so" in linked(program)) == (static == "OFF")
+    assert "torch" not in linked(program)
+    assert "python" not in linked(program)
+
+
+SUBDIRECTORY = f"""
+cmake_minimum_required(VERSION 3.24)
+project(consumer LANGUAGES CXX)
+add_subdirectory({ROOT} unmask)
+add_executable(embed {ROOT}/examples/embed/main.cpp)
+target_link_libraries(embed PRIVATE unmask::core_static)
+"""
+
+
+def test_a_cxx_program_builds_it_as_its_own(tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(SUBDIRECTORY)
+    cmake(tmp_path, tmp_path / "build")
+    decodes_everything(must(tmp_path / "build/embed", cwd=tmp_path))
+
+
+def decodes_everything(told: str) -> None:
+    """Each step reveals something, several tokens in at least one of them, until none is left."""
+    steps = [line for line in told.splitlines() if line.startswith("step ")]
+    left = [int(line.split(", ")[1].split()[0]) for line in steps]
+    assert left == sorted(set(left), reverse=True)
+    assert left[-1] == 0
+    assert len(steps) < 20
+    assert told.splitlines()[-1] == f"20 tokens in {len(steps)} steps"
