@@ -18,9 +18,6 @@ void define(torch::Library& m) {
       "Tensor entropy, Tensor logsumexp)");
 }
 
-void serve(torch::Library& m) { m.impl("independent_set", &independent_set); }
-namespace {
-
 void serve(torch::Library& m) {
   m.impl("independent_set", &independent_set);
   m.impl("kl_divergence", &kl_divergence);
