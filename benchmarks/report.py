@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import unmask
 from rich.table import Table
+from unmask.doctor import cpu_name
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 Result = dict[str, Any]  # what harness.result returns
@@ -58,7 +59,7 @@ def table(operator: str, results: list[Result]) -> Table:
 def machine() -> dict[str, Any]:
     """Where the numbers come from."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
@@ -67,13 +68,6 @@ def machine() -> dict[str, Any]:
         "unmask": unmask.__version__,
         "commit": _commit(),
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _commit() -> str:

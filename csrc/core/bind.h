@@ -3,6 +3,9 @@
 // door shares these checks, so that no caller can walk around them.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "core/tensor_view.h"
 #include "unmask/unmask.h"
 
@@ -19,5 +22,28 @@ Status bind(TopKConfidenceArgs& args, const TensorView& logits, const TensorView
             const TensorView& device_step);
 Status bind(KlDivergenceArgs& args, const TensorView& logits, const TensorView& previous,
             const TensorView& positions);
+// Where masks are looked for, as a caller writes it.
+struct Window {
+  int64_t start = 0;
+  std::optional<int64_t> stop;  // none: the end of the sequence
+  std::optional<int64_t> capacity;
+  TensorView row_start;  // given: instead of `start`
+  TensorView row_stop;
+};
+
+Status bind(MaskedPositionsArgs& args, const TensorView& tokens, const Window& window);
+
+Status bind(CommitArgs& args, const TensorView& tokens, const TensorView& positions,
+            const TensorView& token, const TensorView& selected);
+
+Status bind(SelectArgs& args, const TensorView& confidence, const TensorView& token,
+            const std::string& rule, const TensorView& entropy, const TensorView& eligible,
+            const TensorView& positions, const TensorView& request_seeds,
+            const TensorView& device_step);
+
+Status bind(DapdSelectArgs& args, const TensorView& confidence, const TensorView& token,
+            const TensorView& conflict, const TensorView& degree, const TensorView& remaining,
+            const TensorView& gen_length, const std::string& order,
+            const std::optional<std::string>& late);
 
 }  // namespace unmask

@@ -21,8 +21,9 @@ struct Cut {
   float logit = kNever;
   int64_t id = -1;
 
-  bool keeps(float value, int64_t token) const {
-    return value > logit || (value == logit && token <= id);
+  // Of the group that starts at token `first`, the last one kept among those that equal `logit`.
+  int last_tie(int64_t first) const {
+    return static_cast<int>(std::clamp<int64_t>(id - first, -1, kGroup));
   }
 };
 
@@ -35,11 +36,24 @@ UNMASK_MULTIVERSION void exp_group(const Group& group, float max, float factor_l
   }
 }
 
+// The order keys of a group's tokens; 0, which is below every usable logit, for those cut away.
+UNMASK_MULTIVERSION void kept_keys(const Group& group, int64_t first, const Cut& cut,
+                                   uint32_t (&keys)[kGroup]) {
+  const int last_tie = cut.last_tie(first);
+  const float lowest = cut.logit;
+#pragma omp simd
+  for (int v = 0; v < kGroup; ++v) {
+    const float logit = group.logit[v];
+    const bool kept = (logit > lowest) | ((logit == lowest) & (v <= last_tie));
+    keys[v] = kept ? order_key(logit) : 0u;
+  }
+}
+
 // What a token weighs in a cut, as an integer, so that no order of summation matters.
 struct CountWeight {
-  static void prepare(const Group& group, Group& out) { out = group; }
-  static uint64_t of(float) { return 1; }
   static bool negligible(float) { return false; }
+  static void prepare(const Group&, Group&) {}
+  static uint64_t of(const Group&, int) { return 1; }
 };
 
 // Probability times 2^42, unnormalised: 2^20 tokens cannot overflow, and what falls below adds up
@@ -48,59 +62,62 @@ struct MassWeight {
   float max;
   float factor_log2;
 
-  void prepare(const Group& group, Group& out) const { exp_group(group, max, factor_log2, out); }
-  static uint64_t of(float e) { return static_cast<uint64_t>(static_cast<int64_t>(e * 0x1p42f)); }
   bool negligible(float logit) const { return (logit - max) * factor_log2 < -64.0f; }
+  void prepare(const Group& group, Group& out) const { exp_group(group, max, factor_log2, out); }
+  static uint64_t of(const Group& prepared, int v) {
+    return static_cast<uint64_t>(static_cast<int64_t>(prepared.logit[v] * 0x1p42f));
+  }
 };
 
-// Calls visit(token, logit, weight) for the kept tokens with a logit of at least `lowest`.
+// Calls visit(token, key, weight) for the kept tokens with a key in [low, high], ids ascending.
 template <class Weight, class Visit>
-void visit_kept(const DrawArgs& args, const Cut& cut, const Weight& weight, float lowest,
-                Visit visit) {
-  Group logits, prepared;
+void visit_kept(const DrawArgs& args, const Cut& cut, const Weight& weight, uint32_t low,
+                uint32_t high, Visit visit) {
+  Group group, prepared;
+  uint32_t keys[kGroup];
+  int16_t hits[kGroup];
   for (int64_t g = 0; g < args.row.groups(); ++g) {
     const float max = args.maxima[g];
-    if (!(max >= lowest && max >= cut.logit && max > kNever) || weight.negligible(max)) continue;
-    args.row.load(g, logits);
-    weight.prepare(logits, prepared);
-    for (int v = 0; v < kGroup; ++v) {
-      const int64_t token = g * kGroup + v;
-      const float logit = logits.logit[v];
-      if (logit >= lowest && cut.keeps(logit, token))
-        visit(token, logit, Weight::of(prepared.logit[v]));
+    if (!(max > kNever) || order_key(max) < low || weight.negligible(max)) continue;
+    args.row.load(g, group);
+    kept_keys(group, g * kGroup, cut, keys);
+    weight.prepare(group, prepared);
+    int count = 0;
+    for (int v = 0; v < kGroup; ++v) {  // which of them hit is random: no branch to mispredict
+      hits[count] = static_cast<int16_t>(v);
+      count += (keys[v] >= low) & (keys[v] <= high);
+    }
+    for (int hit = 0; hit < count; ++hit) {
+      const int v = hits[hit];
+      visit(g * kGroup + v, keys[v], Weight::of(prepared, v));
     }
   }
 }
 
 // Shortens `cut` to the first token, in rank order, at which the running weight reaches
-// target_of(total weight). Eight bits of the logit a pass; ties go to the lower id.
+// target_of(total weight). Eleven bits of the key a pass; ties go to the lower id.
 template <class Weight, class TargetOf>
 Cut shorten(const DrawArgs& args, const Cut& cut, const Weight& weight, TargetOf target_of) {
-  uint32_t prefix = 0;
+  constexpr int kBins = 2048;
+  uint32_t low = order_key(cut.logit), high = ~0u;
   uint64_t missing = 0;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    uint64_t histogram[256] = {};
-    const uint64_t wanted = uint64_t{prefix} >> (shift + 8);
-    const float lowest = shift == 24 ? kNever : value_of_key(prefix);
-    visit_kept(args, cut, weight, lowest, [&](int64_t, float logit, uint64_t mass) {
-      const uint32_t key = order_key(logit);
-      if (uint64_t{key} >> (shift + 8) != wanted) return;
-      histogram[key >> shift & 255u] += mass;
+  for (const int shift : {21, 10, 0}) {
+    uint64_t histogram[kBins] = {}, total = 0;
+    visit_kept(args, cut, weight, low, high, [&](int64_t, uint32_t key, uint64_t mass) {
+      histogram[key >> shift & (kBins - 1)] += mass;
+      total += mass;
     });
-    if (shift == 24) {
-      uint64_t total = 0;
-      for (const uint64_t mass : histogram) total += mass;
-      missing = target_of(total);
-    }
-    uint32_t bin = 255;
+    if (missing == 0) missing = target_of(total);
+    uint32_t bin = high >> shift & (kBins - 1);
     while (bin > 0 && histogram[bin] < missing) missing -= histogram[bin--];
-    prefix |= bin << shift;
+    high = (((high >> shift) & ~(kBins - 1u)) | bin) << shift | ((1u << shift) - 1u);
+    low = high >> shift << shift;
   }
 
   // `missing` is what the tokens that tie at the boundary have to bring.
-  Cut shorter{value_of_key(prefix), -1};
-  visit_kept(args, cut, weight, shorter.logit, [&](int64_t token, float logit, uint64_t mass) {
-    if (logit != shorter.logit || missing == 0) return;
+  Cut shorter{value_of_key(low), -1};
+  visit_kept(args, cut, weight, low, high, [&](int64_t token, uint32_t, uint64_t mass) {
+    if (missing == 0) return;
     shorter.id = token;
     missing -= std::min(missing, mass);
   });
@@ -134,10 +151,9 @@ Cut cut_of(const DrawArgs& args, int64_t top_k, double top_p) {
   return cut;
 }
 
-// The scores of a group's kept tokens; -inf for the others.
-UNMASK_MULTIVERSION void score_group(const Group& group, int64_t first, float factor,
-                                     const NoiseStream& stream, const Cut& cut, Group& out) {
-  uint32_t words[kGroup];
+// The noise words of a group.
+UNMASK_MULTIVERSION void words_of_group(const NoiseStream& stream, int64_t first,
+                                        uint32_t (&words)[kGroup]) {
   const auto counter = static_cast<uint32_t>(first / 4);
 #pragma omp simd
   for (int block = 0; block < kGroup / 4; ++block) {
@@ -147,48 +163,78 @@ UNMASK_MULTIVERSION void score_group(const Group& group, int64_t first, float fa
     words[4 * block + 2] = noise.word[2];
     words[4 * block + 3] = noise.word[3];
   }
-  const auto last_tie = static_cast<int>(std::clamp<int64_t>(cut.id - first, -1, kGroup));
-  const float lowest = cut.logit;
-#pragma omp simd
-  for (int v = 0; v < kGroup; ++v) {
-    const float logit = group.logit[v];
-    const float score = gumbel_score(logit, factor, words[v]);
-    out.logit[v] = (logit > lowest) | ((logit == lowest) & (v <= last_tie)) ? score : kNever;
+}
+
+UNMASK_MULTIVERSION bool any_at_most(const uint32_t* words, int count, uint32_t limit) {
+  int any = 0;
+#pragma omp simd reduction(| : any)
+  for (int v = 0; v < count; ++v) any |= words[v] <= limit;
+  return any != 0;
+}
+
+// The kept token of the highest score so far; ties to the lower id.
+class Contest {
+ public:
+  Contest(const DrawArgs& args, const Cut& cut)
+      : args_(args), cut_(cut), token_(args.most_probable) {}
+
+  void enter(int64_t group) {
+    const float max = args_.maxima[group];
+    const int64_t limit = max > kNever && max >= cut_.logit ? largest_word(max) : -1;
+    if (limit < 0) return;
+    constexpr int kPart = 64;
+    const int64_t first = group * kGroup;
+    const int last_tie = cut_.last_tie(first);
+    args_.row.load(group, logits_);
+    words_of_group(args_.stream, first, words_);
+    for (int part = 0; part < kGroup; part += kPart) {
+      if (!any_at_most(words_ + part, kPart, static_cast<uint32_t>(limit))) continue;
+      for (int v = part; v < part + kPart; ++v) {
+        const float logit = logits_.logit[v];
+        const bool kept = logit > cut_.logit || (logit == cut_.logit && v <= last_tie);
+        if (kept && words_[v] <= limit) improve(first + v, logit, words_[v]);
+      }
+    }
   }
-}
 
-struct Best {
-  float score;
-  int64_t token;
+  int64_t winner() const { return token_; }
+
+ private:
+  // The noise of word w is at most -log((w + 1/2) / 2^32). So a token of a group whose largest logit
+  // is `max` can only win with a word up to this; -1: none can. Most tokens then need no logarithm.
+  int64_t largest_word(float max) const {
+    constexpr double kWords = 0x1p32;
+    const double mean = double{max} * args_.factor;
+    const double slack = 1e-4 + 1e-6 * (std::abs(mean) + std::abs(score_));  // of float scores
+    const double limit = kWords * std::exp(mean - score_ + slack);
+    return limit < kWords ? static_cast<int64_t>(limit + 0.5) - 1 : 0xffffffff;
+  }
+
+  void improve(int64_t token, float logit, uint32_t word) {
+    const float score = gumbel_score(logit, args_.factor, word);
+    if (!(score > score_ || (score == score_ && token < token_ && score > kNever))) return;
+    score_ = score;
+    token_ = token;
+  }
+
+  const DrawArgs& args_;
+  const Cut& cut_;
+  float score_ = kNever;
+  int64_t token_;
+  Group logits_;
+  uint32_t words_[kGroup];
 };
-
-void improve(const DrawArgs& args, const Cut& cut, int64_t group, Best& best) {
-  Group logits, scores;
-  args.row.load(group, logits);
-  score_group(logits, group * kGroup, args.factor, args.stream, cut, scores);
-  const float score = largest(scores);
-  if (!(score > kNever) || score < best.score) return;
-  const int64_t token =
-      group * kGroup + (std::find(scores.logit, scores.logit + kGroup, score) - scores.logit);
-  if (score > best.score || token < best.token) best = {score, token};
-}
 
 }  // namespace
 
 int64_t draw_token(const DrawArgs& args, int64_t top_k, double top_p) {
-  // No noise exceeds -log(2^-33) = 22.9, so a group whose maximum is further behind cannot win;
-  // starting with the most probable one lets a peaked distribution skip nearly all.
-  constexpr float kMostNoise = 23.0f;
   const Cut cut = cut_of(args, top_k, top_p);
   const int64_t likely = args.most_probable / kGroup;
-  Best best{kNever, args.most_probable};
-  improve(args, cut, likely, best);
-  for (int64_t g = 0; g < args.row.groups(); ++g) {
-    const float max = args.maxima[g];
-    if (g == likely || !(max > kNever) || max < cut.logit) continue;
-    if (max * args.factor + kMostNoise >= best.score) improve(args, cut, g, best);
-  }
-  return best.token;
+  Contest contest(args, cut);
+  contest.enter(likely);  // first, because a high score spares the others most of their work
+  for (int64_t g = 0; g < args.row.groups(); ++g)
+    if (g != likely) contest.enter(g);
+  return contest.winner();
 }
 
 }  // namespace unmask::cpu

@@ -3,6 +3,7 @@
 #include "python/module.h"
 
 #include "python/arrays.h"
+#include "python/selection.h"
 
 namespace unmask::python {
 namespace {
@@ -39,6 +40,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("independent_set", &independent_set, py::arg("conflict"), py::arg("priority"),
         py::kw_only(), py::arg("eligible") = std::nullopt);
   register_topk_confidence(m);
+  register_selection(m);
 }
 
 }  // namespace unmask::python

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/string_view.h>
 
 #include <optional>
 #include <tuple>
@@ -34,5 +35,23 @@ TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTe
 at::Tensor kl_divergence(const at::Tensor& logits, const at::Tensor& previous,
                          const OptionalTensor& positions, double logit_scale, int64_t row_shift,
                          int64_t row_offset);
+at::Tensor masked_positions(const at::Tensor& tokens, int64_t mask_id, int64_t start,
+                            std::optional<int64_t> stop, std::optional<int64_t> capacity,
+                            const OptionalTensor& row_start, const OptionalTensor& row_stop);
+
+at::Tensor commit_(at::Tensor& tokens, const at::Tensor& positions, const at::Tensor& token,
+                   const at::Tensor& selected);
+
+at::Tensor select(const at::Tensor& confidence, const at::Tensor& token, c10::string_view rule,
+                  double limit, const OptionalTensor& entropy, const OptionalTensor& eligible,
+                  const OptionalTensor& positions, int64_t seed, int64_t step,
+                  const OptionalTensor& request_seeds, const OptionalTensor& device_step);
+
+at::Tensor dapd_select(const at::Tensor& confidence, const at::Tensor& token,
+                       const at::Tensor& conflict, const at::Tensor& degree,
+                       const at::Tensor& remaining, const at::Tensor& gen_length,
+                       c10::string_view order, std::optional<double> precommit,
+                       std::optional<c10::string_view> late, double late_threshold,
+                       double late_progress);
 
 }  // namespace unmask::torch_ops

@@ -15,6 +15,12 @@ namespace unmask::torch_ops {
 TensorView view(const char* name, const at::Tensor& tensor);
 TensorView view(const char* name, const std::optional<at::Tensor>& tensor);
 
+// An optional word, as the core takes it.
+inline std::optional<std::string> as_string(std::optional<c10::string_view> word) {
+  if (!word) return std::nullopt;
+  return std::string(word->data(), word->size());
+}
+
 void raise_unless_ok(const Status& status);
 
 // torch's own threads and BLAS.

@@ -23,16 +23,25 @@ except PackageNotFoundError:  # run from a build folder, not installed
 __all__ = [
     "__version__",
     "arrays",
+    "TopKConfidence",
+    "commit_",
+    "dapd_select",
     "independent_set",
     "kl_divergence",
+    "masked_positions",
+    "select",
     "topk_confidence",
 ]
 
 if importlib.util.find_spec("torch") is not None:
     from unmask.ops import (
         TopKConfidence,
+        commit_,
+        dapd_select,
         independent_set,
         kl_divergence,
+        masked_positions,
+        select,
         topk_confidence,
     )
 else:

@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,16 +19,16 @@ from unmask._C import build_facts
 
 BUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
 
-# What each optional package gives, by the name it is imported under.
+# What each optional package is for, by the name pip knows it under.
 EXTRAS = {
-    "matplotlib": ("charts of `unmask plot` and of the benchmarks", "unmask[plot]"),
-    "transformers": ("models from the Hugging Face hub", "transformers"),
-    "networkx": ("a peer of the benchmarks", "unmask[bench]"),
-    "numba": ("a peer of the benchmarks", "unmask[bench]"),
-    "pyamg": ("a peer of the benchmarks", "unmask[bench]"),
-    "scipy": ("a peer of the benchmarks", "unmask[bench]"),
-    "hypothesis": ("the tests", "unmask[test]"),
-    "pytest": ("the tests", "unmask[test]"),
+    "matplotlib": "charts",
+    "transformers": "models from the Hugging Face hub",
+    "networkx": "a peer in the benchmarks",
+    "numba": "a peer in the benchmarks",
+    "pyamg": "a peer in the benchmarks",
+    "scipy": "a peer in the benchmarks",
+    "hypothesis": "the tests",
+    "pytest": "the tests",
 }
 
 
@@ -84,8 +85,16 @@ def _has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
+def cpu_name() -> str:
+    """The processor, as its maker calls it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
 def _devices() -> list[str]:
-    processor = platform.processor() or platform.machine()
+    processor = cpu_name()
     if not _has_torch():
         return [f"cpu: {processor}"]
     import torch
@@ -167,8 +176,8 @@ def show(report: Report, console: Console) -> None:
     for i, device in enumerate(report.devices):
         row("devices" if i == 0 else "", *device.split(": ", 1))
     for i, (name, found) in enumerate(report.extras.items()):
-        gives, requirement = EXTRAS[name]
-        row("extras" if i == 0 else "", name, found or f'{gives}: pip install "{requirement}"')
+        advice = f"not installed; for {EXTRAS[name]}: pip install {name}"
+        row("extras" if i == 0 else "", name, found or advice)
     for i, finding in enumerate(report.findings):
         mark = "[green]ok[/]  " if finding.well else "[red]ill[/] "
         cure = "" if finding.well else f"\n     {finding.cure}"
@@ -180,7 +189,7 @@ def show(report: Report, console: Console) -> None:
 def _readable(build: dict[str, str]) -> dict[str, str]:
     return {
         "compiler": f"{build['compiler']}, {build['build_type']}",
-        "nvcc": build["nvcc"] or "not found while building",
+        "nvcc": build["nvcc"] or "not found, or declined, while building",
         "cuda kernels": build["cuda_archs"] or "none: CPU only",
         "cpu kernels": f"{build['cpu_dispatch']}; this CPU runs {build['cpu_selected']}",
     }

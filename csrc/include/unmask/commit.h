@@ -8,7 +8,8 @@
 
 namespace unmask {
 
-// Reveal: write the chosen tokens into the sequence.
+// Reveal: write the chosen tokens into the sequence. A position outside [-1, length) is refused on
+// the CPU before anything is written, and left alone on CUDA, where nobody can be told.
 struct CommitArgs {
   void* tokens;              // [batch, length]  in and out; int64 or int32
   const int32_t* positions;  // [batch, nodes]   -1 pads; distinct within a row

@@ -18,7 +18,8 @@ enum class Late : int8_t {
   kSwitch,  // the confident nodes replace it
 };
 
-// DAPD's selection: a maximal independent set of the dependency graph, scanned in `order`.
+// DAPD's selection: a maximal independent set of the dependency graph, scanned in `order`. A node
+// without a token is never selected; as long as one has a token, at least one is.
 struct DapdSelectArgs {
   const float* confidence;    // [batch, nodes]
   const int64_t* token;       // [batch, nodes]  -1: padding, or nothing to commit
@@ -31,7 +32,7 @@ struct DapdSelectArgs {
   bool* eligible;             // [batch, nodes]  scratch
   Order order;
   Late late;
-  float precommit;       // nodes at least this confident are taken unscanned; > 1: none
+  float precommit;       // nodes at least this confident are taken, unscanned; infinity: none
   float late_threshold;  // confidence
   float late_progress;   // fraction of gen_length
   int64_t batch;
@@ -43,8 +44,9 @@ Status validate(const DapdSelectArgs& args);
 // 1 - remaining / gen_length in float32; 0 when there was nothing to generate.
 float progress_of(int32_t remaining, int32_t gen_length);
 
-// tau_min + (tau_max - tau_min) * progress, each operation rounded to float32.
-float tau_at(float tau_min, float tau_max, float progress);
+// tau_min + (tau_max - tau_min) * progress: the difference in double, then each operation rounded
+// to float32, as torch evaluates the same line on a float32 tensor.
+float tau_at(double tau_min, double tau_max, float progress);
 
 namespace cpu {
 Status dapd_select(const DapdSelectArgs& args, const Executor& executor = {});

@@ -8,7 +8,8 @@
 
 namespace unmask {
 
-// Where the masks are: the nodes of this step, numbered 0..capacity-1 by their slot.
+// Where the masks are: the nodes of this step, numbered 0..capacity-1 by their slot. Bounds in
+// device memory cannot be judged without a synchronisation; they are clamped to [0, length].
 struct MaskedPositionsArgs {
   const void* tokens;        // [batch, length]  int64 or int32, rows `token_stride` apart
   const int64_t* row_start;  // [batch]          first position looked at; null: `start`

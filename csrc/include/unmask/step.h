@@ -42,8 +42,8 @@ struct DapdStepArgs {
   StepArgs step;
   const float* scores;        // [batch, nodes, nodes]
   const int32_t* gen_length;  // [batch] masks at the start; null: those before this step
-  float tau_min;
-  float tau_max;
+  double tau_min;
+  double tau_max;
   Edge edge;
   bool normalize;
   Order order;

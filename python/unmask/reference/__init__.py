@@ -5,16 +5,24 @@ benchmarks do.
 """
 
 from unmask.reference.bits import pack_bits, unpack_bits
+from unmask.reference.commit import commit_
+from unmask.reference.dapd_select import dapd_select
 from unmask.reference.independent_set import independent_set
 from unmask.reference.kl_divergence import kl_divergence
+from unmask.reference.masked_positions import masked_positions
 from unmask.reference.philox import philox
+from unmask.reference.select import select
 from unmask.reference.topk_confidence import topk_confidence
 
 __all__ = [
+    "commit_",
+    "dapd_select",
     "independent_set",
     "kl_divergence",
+    "masked_positions",
     "pack_bits",
     "philox",
+    "select",
     "topk_confidence",
     "unpack_bits",
 ]

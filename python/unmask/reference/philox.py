@@ -3,10 +3,10 @@
 MASK = 0xFFFFFFFF
 
 
-def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Four random words for a counter under a key, all of 32 bits."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
+def philox(counter: tuple[int, int, int, int], seed: int) -> tuple[int, int, int, int]:
+    """Four random words of 32 bits at a counter; the 64 bits of the seed are the key."""
+    c0, c1, c2, c3 = (word & MASK for word in counter)
+    k0, k1 = seed & MASK, seed >> 32 & MASK
     for _ in range(10):
         first, second = 0xD2511F53 * c0, 0xCD9E8D57 * c2
         c0, c1, c2, c3 = (
@@ -21,8 +21,7 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 
 def noise_words(vocab: int, position: int, row: int, step: int, seed: int) -> list[int]:
     """One word per token: word v % 4 of the block at counter (v // 4, position, row, step)."""
-    key = (seed & MASK, seed >> 32 & MASK)
     words: list[int] = []
     for block in range((vocab + 3) // 4):
-        words += philox((block, position & MASK, row & MASK, step & MASK), key)
+        words += philox((block, position, row, step), seed)
     return words[:vocab]

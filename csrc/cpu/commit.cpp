@@ -1,0 +1,47 @@
+#include "unmask/commit.h"
+
+#include <string>
+
+#include "cpu/parallel.h"
+
+namespace unmask::cpu {
+namespace {
+
+Status check_positions(const CommitArgs& args) {
+  const int64_t cells = args.batch * args.nodes;
+  for (int64_t cell = 0; cell < cells; ++cell)
+    if (args.positions[cell] < -1 || args.positions[cell] >= args.length)
+      return Status::invalid_argument("positions must be in -1.." +
+                                      std::to_string(args.length - 1) + ", got " +
+                                      std::to_string(args.positions[cell]));
+  return Status::success();
+}
+
+template <class Token>
+int32_t write_row(const CommitArgs& args, int64_t row) {
+  Token* tokens = static_cast<Token*>(args.tokens) + row * args.token_stride;
+  int32_t written = 0;
+  for (int64_t cell = row * args.nodes; cell < (row + 1) * args.nodes; ++cell) {
+    if (!args.selected[cell] || args.positions[cell] < 0 || args.token[cell] < 0) continue;
+    tokens[args.positions[cell]] = static_cast<Token>(args.token[cell]);
+    ++written;
+  }
+  return written;
+}
+
+}  // namespace
+
+Status commit(const CommitArgs& args, const Executor& executor) {
+  if (Status status = validate(args); !status.ok()) return status;
+  if (Status status = check_positions(args); !status.ok()) return status;
+
+  auto rows = [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      args.committed[row] = args.token_type == DType::kInt64 ? write_row<int64_t>(args, row)
+                                                             : write_row<int32_t>(args, row);
+  };
+  parallel_for(executor, args.batch, rows);
+  return Status::success();
+}
+
+}  // namespace unmask::cpu
