@@ -1,4 +1,4 @@
-"""Where operator tests run: the CPU backend, the CUDA kernels on the CPU, and a GPU if there is one.
+"""Where operator tests run: on the CPU backend, on emulated CUDA kernels, and on a GPU if one is here.
 
 "simt" is no device of torch. It means CPU tensors, and every operator served by the CUDA kernels
 on the emulation of tests/simt: while `Emulated` is active, calls of torch.ops.unmask.x become
@@ -22,7 +22,9 @@ HAS_GPU = torch.cuda.is_available()
 
 # The test files of operators whose CUDA kernels exist; a new kernel adds its own.
 WITH_KERNELS = {
+    "test_commit",
     "test_independent_set",
+    "test_masked_positions",
 }
 
 

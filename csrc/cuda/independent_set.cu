@@ -16,6 +16,8 @@
 // Cost: each row is read once, and after that only the words of nodes that were taken; about
 // |set| / 32 windows of three barriers each. Graphs of up to about 1000 nodes are copied into
 // shared memory first. No global scratch, no atomics on global memory, no host synchronisation.
+#include "unmask/independent_set.h"
+
 #include <algorithm>
 
 #include "core/float_order.h"
@@ -23,7 +25,6 @@
 #include "cuda/device/reduce.cuh"
 #include "cuda/device/sort.cuh"
 #include "cuda/launch.h"
-#include "unmask/independent_set.h"
 
 namespace unmask::cuda {
 namespace {

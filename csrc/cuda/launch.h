@@ -48,12 +48,11 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
               Stream stream, const Arguments&... arguments) {
   constexpr size_t kWithoutAsking = 48 << 10;
   if (shape.shared_bytes > kWithoutAsking) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(shape.shared_bytes));
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
     if (error != cudaSuccess) return cuda_status(name, error);
   }
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(arguments...);
+  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream> > >(arguments...);
   return cuda_status(name, cudaGetLastError());
 }
 

@@ -10,9 +10,6 @@ Status no_kernel(const char* name) {
 
 }  // namespace
 
-Status masked_positions(const MaskedPositionsArgs&, Stream) {
-  return no_kernel("masked_positions");
-}
 Status topk_confidence(const TopKConfidenceArgs&, Stream) { return no_kernel("topk_confidence"); }
 Status kl_divergence(const KlDivergenceArgs&, Stream) { return no_kernel("kl_divergence"); }
 Status attention_scores(const AttentionScoresArgs&, Stream) {
@@ -26,7 +23,6 @@ Status dependency_graph(const DependencyGraphArgs&, Stream) {
 }
 Status select(const SelectArgs&, Stream) { return no_kernel("select"); }
 Status dapd_select(const DapdSelectArgs&, Stream) { return no_kernel("dapd_select"); }
-Status commit(const CommitArgs&, Stream) { return no_kernel("commit_"); }
 Status select_step(const SelectStepArgs&, Stream) { return no_kernel("select_step_"); }
 Status dapd_step(const DapdStepArgs&, Stream) { return no_kernel("dapd_step_"); }
 

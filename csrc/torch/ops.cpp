@@ -19,8 +19,7 @@ void define(torch::Library& m) {
   m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
-  m.def(
-      "commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
+  m.def("commit_(Tensor(a!) tokens, Tensor positions, Tensor token, Tensor selected) -> Tensor");
   m.def(
       "select(Tensor confidence, Tensor token, *, str rule, float limit, Tensor? entropy=None, "
       "Tensor? eligible=None, Tensor? positions=None, int seed=0, int step=0, "

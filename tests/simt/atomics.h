@@ -19,13 +19,13 @@ T change(T* address, Change next) {
 
 }  // namespace simt
 
-#define SIMT_ATOMIC(name, type, result)                                     \
-  inline type name(type* address, type value) {                             \
+#define SIMT_ATOMIC(name, type, result)                                         \
+  inline type name(type* address, type value) {                                 \
     return simt::change(address, [value](type old) -> type { return result; }); \
   }
-#define SIMT_ATOMIC_INTEGERS(name, result)    \
-  SIMT_ATOMIC(name, int, result)              \
-  SIMT_ATOMIC(name, unsigned, result)         \
+#define SIMT_ATOMIC_INTEGERS(name, result) \
+  SIMT_ATOMIC(name, int, result)           \
+  SIMT_ATOMIC(name, unsigned, result)      \
   SIMT_ATOMIC(name, unsigned long long, result)
 
 SIMT_ATOMIC_INTEGERS(atomicAdd, old + value)
@@ -37,7 +37,7 @@ SIMT_ATOMIC_INTEGERS(atomicMin, value < old ? value : old)
 SIMT_ATOMIC(atomicMin, long long, value < old ? value : old)
 SIMT_ATOMIC_INTEGERS(atomicMax, old < value ? value : old)
 SIMT_ATOMIC(atomicMax, long long, old < value ? value : old)
-SIMT_ATOMIC_INTEGERS(atomicAnd, old & value)
+SIMT_ATOMIC_INTEGERS(atomicAnd, old& value)
 SIMT_ATOMIC_INTEGERS(atomicOr, old | value)
 SIMT_ATOMIC_INTEGERS(atomicXor, old ^ value)
 SIMT_ATOMIC_INTEGERS(atomicExch, (static_cast<void>(old), value))

@@ -111,9 +111,8 @@ void BlockRun::open_barrier() {
 void BlockRun::fail(const std::string& why) {
   SimThread& me = current();
   new (quiet) Quiet;  // until run_grid has reported
-  error = std::string("simt: kernel ") + launch.name + ", block (" +
-          std::to_string(view.index.x) + ", " + std::to_string(view.index.y) + ", " +
-          std::to_string(view.index.z) + "): " + why;
+  error = std::string("simt: kernel ") + launch.name + ", block (" + std::to_string(view.index.x) +
+          ", " + std::to_string(view.index.y) + ", " + std::to_string(view.index.z) + "): " + why;
   reinterpret_cast<Quiet*>(quiet)->~Quiet();
   this_thread = nullptr;
   switch_to(*me.fiber, home, true);
@@ -140,8 +139,7 @@ std::string BlockRun::describe(const SimThread& thread) {
 
 void BlockRun::free_shared() {
   Quiet quietly;
-  for (const SharedSlot& slot : shared)
-    ::operator delete[](slot.data, std::align_val_t{128});
+  for (const SharedSlot& slot : shared) ::operator delete[](slot.data, std::align_val_t{128});
   shared.clear();
   static_shared_bytes = 0;
 }

@@ -111,8 +111,9 @@ void run_grid(const Launch& launch, void (*body)(void*), void* context);
 template <class Body>
 void launch(const Launch& what, Body&& body) {
   using Plain = std::remove_reference_t<Body>;
-  run_grid(what, [](void* context) { (*static_cast<Plain*>(context))(); },
-           const_cast<void*>(static_cast<const void*>(&body)));
+  run_grid(
+      what, [](void* context) { (*static_cast<Plain*>(context))(); },
+      const_cast<void*>(static_cast<const void*>(&body)));
 }
 
 }  // namespace simt

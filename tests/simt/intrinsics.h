@@ -24,9 +24,7 @@ inline unsigned __brev(unsigned value) {
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
-inline int __mulhi(int a, int b) {
-  return static_cast<int>(static_cast<int64_t>(a) * b >> 32);
-}
+inline int __mulhi(int a, int b) { return static_cast<int>(static_cast<int64_t>(a) * b >> 32); }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
 }
@@ -68,14 +66,16 @@ inline float __logf(float value) { return std::log(value); }
 inline float __log2f(float value) { return std::log2(value); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
-inline float __saturatef(float value) { return value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f; }
+inline float __saturatef(float value) {
+  return value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
+}
 inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline int __float2int_rd(float value) { return static_cast<int>(std::floor(value)); }
 inline float __int2float_rn(int value) { return static_cast<float>(value); }
 inline float __uint2float_rn(unsigned value) { return static_cast<float>(value); }
 
-#define SIMT_MIN_MAX(type)                                    \
-  inline type min(type a, type b) { return b < a ? b : a; }   \
+#define SIMT_MIN_MAX(type)                                  \
+  inline type min(type a, type b) { return b < a ? b : a; } \
   inline type max(type a, type b) { return a < b ? b : a; }
 SIMT_MIN_MAX(int)
 SIMT_MIN_MAX(unsigned)
@@ -90,10 +90,10 @@ inline double min(double a, double b) { return std::fmin(a, b); }
 inline double max(double a, double b) { return std::fmax(a, b); }
 
 // ---- loads and stores with a cache hint ---------------------------------------------------------
-#define SIMT_LOADS(type)                                        \
-  inline type __ldg(const type* address) { return *address; }   \
-  inline type __ldcg(const type* address) { return *address; }  \
-  inline type __ldcs(const type* address) { return *address; }  \
+#define SIMT_LOADS(type)                                              \
+  inline type __ldg(const type* address) { return *address; }         \
+  inline type __ldcg(const type* address) { return *address; }        \
+  inline type __ldcs(const type* address) { return *address; }        \
   inline void __stcg(type* address, type value) { *address = value; } \
   inline void __stcs(type* address, type value) { *address = value; }
 SIMT_LOADS(char)

@@ -34,8 +34,8 @@ void check(const Launch& what) {
            " x " + std::to_string(what.grid.z) + " blocks cannot be launched");
 
   const auto raised = limits().dynamic_shared.find(what.kernel);
-  const size_t allowed = raised == limits().dynamic_shared.end() ? config().shared_static_limit
-                                                                 : raised->second;
+  const size_t allowed =
+      raised == limits().dynamic_shared.end() ? config().shared_static_limit : raised->second;
   if (what.shared_bytes > allowed)
     refuse("dynamic shared memory of " + std::to_string(what.shared_bytes) +
            " bytes is above the " + std::to_string(allowed) +
@@ -66,8 +66,7 @@ void set_up_thread(BlockRun& run, int t, Fiber& fiber) {
   const dim3& shape = run.launch.block;
   const auto linear = static_cast<unsigned>(t);
   SimThread& thread = run.threads[t];
-  thread.view.index = {linear % shape.x, linear / shape.x % shape.y,
-                       linear / (shape.x * shape.y)};
+  thread.view.index = {linear % shape.x, linear / shape.x % shape.y, linear / (shape.x * shape.y)};
   thread.view.linear = linear;
   thread.view.lane = linear % kLanes;
   thread.view.warp = linear / kLanes;

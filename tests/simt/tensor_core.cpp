@@ -13,7 +13,8 @@ float half16_to_float(uint16_t bits, Half16 type) {
   const int exponent = bits >> kMantissaBits & kInfiniteExponent;
   const int mantissa = bits & ((1 << kMantissaBits) - 1);
   const float sign = bits & 0x8000 ? -1.0f : 1.0f;
-  if (exponent == kInfiniteExponent) return sign * (mantissa ? __builtin_nanf("") : __builtin_inff());
+  if (exponent == kInfiniteExponent)
+    return sign * (mantissa ? __builtin_nanf("") : __builtin_inff());
   const int significand = exponent ? mantissa | 1 << kMantissaBits : mantissa;
   const int power = (exponent ? exponent : 1) - kExponentBias - kMantissaBits;
   return sign * __builtin_ldexpf(static_cast<float>(significand), power);

@@ -23,9 +23,8 @@ void shuffle(void* const* records, uint32_t mask, Source source) {
 }
 
 void shuffle_index(void* const* records, uint32_t mask) {
-  shuffle(records, mask, [](int, int argument, int first, int width) {
-    return first + (argument & (width - 1));
-  });
+  shuffle(records, mask,
+          [](int, int argument, int first, int width) { return first + (argument & (width - 1)); });
 }
 void shuffle_up(void* const* records, uint32_t mask) {
   shuffle(records, mask, [](int lane, int argument, int first, int) {

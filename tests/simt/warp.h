@@ -68,24 +68,24 @@ inline int __all_sync(unsigned mask, int predicate, SIMT_HERE) {
   return simt::together<unsigned>(simt::kAll, mask, predicate != 0, 0, 0, at) == mask;
 }
 
-#define SIMT_WARP_TYPE(type)                                                                      \
-  inline type __shfl_sync(unsigned mask, type value, int lane, int width = 32, SIMT_HERE) {       \
-    return simt::together(simt::kShuffle, mask, value, lane, width, at);                          \
-  }                                                                                               \
-  inline type __shfl_up_sync(unsigned mask, type value, unsigned delta, int width = 32,           \
-                             SIMT_HERE) {                                                         \
-    return simt::together(simt::kShuffleUp, mask, value, static_cast<int>(delta), width, at);     \
-  }                                                                                               \
-  inline type __shfl_down_sync(unsigned mask, type value, unsigned delta, int width = 32,         \
-                               SIMT_HERE) {                                                       \
-    return simt::together(simt::kShuffleDown, mask, value, static_cast<int>(delta), width, at);   \
-  }                                                                                               \
-  inline type __shfl_xor_sync(unsigned mask, type value, int lanes, int width = 32, SIMT_HERE) {  \
-    return simt::together(simt::kShuffleXor, mask, value, lanes, width, at);                      \
-  }                                                                                               \
-  inline unsigned __match_any_sync(unsigned mask, type value, SIMT_HERE) {                        \
-    return static_cast<unsigned>(                                                                 \
-        simt::together<uint64_t>(simt::kMatchAny, mask, simt::to_bits(value), 0, 0, at));         \
+#define SIMT_WARP_TYPE(type)                                                                     \
+  inline type __shfl_sync(unsigned mask, type value, int lane, int width = 32, SIMT_HERE) {      \
+    return simt::together(simt::kShuffle, mask, value, lane, width, at);                         \
+  }                                                                                              \
+  inline type __shfl_up_sync(unsigned mask, type value, unsigned delta, int width = 32,          \
+                             SIMT_HERE) {                                                        \
+    return simt::together(simt::kShuffleUp, mask, value, static_cast<int>(delta), width, at);    \
+  }                                                                                              \
+  inline type __shfl_down_sync(unsigned mask, type value, unsigned delta, int width = 32,        \
+                               SIMT_HERE) {                                                      \
+    return simt::together(simt::kShuffleDown, mask, value, static_cast<int>(delta), width, at);  \
+  }                                                                                              \
+  inline type __shfl_xor_sync(unsigned mask, type value, int lanes, int width = 32, SIMT_HERE) { \
+    return simt::together(simt::kShuffleXor, mask, value, lanes, width, at);                     \
+  }                                                                                              \
+  inline unsigned __match_any_sync(unsigned mask, type value, SIMT_HERE) {                       \
+    return static_cast<unsigned>(                                                                \
+        simt::together<uint64_t>(simt::kMatchAny, mask, simt::to_bits(value), 0, 0, at));        \
   }
 SIMT_WARP_TYPE(int)
 SIMT_WARP_TYPE(unsigned)
@@ -97,10 +97,10 @@ SIMT_WARP_TYPE(float)
 SIMT_WARP_TYPE(double)
 #undef SIMT_WARP_TYPE
 
-#define SIMT_REDUCE(name, type, operation)                                                        \
-  inline type name(unsigned mask, type value, SIMT_HERE) {                                        \
-    return static_cast<type>(                                                                     \
-        simt::together<int64_t>(simt::operation, mask, static_cast<int64_t>(value), 0, 0, at));   \
+#define SIMT_REDUCE(name, type, operation)                                                      \
+  inline type name(unsigned mask, type value, SIMT_HERE) {                                      \
+    return static_cast<type>(                                                                   \
+        simt::together<int64_t>(simt::operation, mask, static_cast<int64_t>(value), 0, 0, at)); \
   }
 SIMT_REDUCE(__reduce_add_sync, int, kAdd)
 SIMT_REDUCE(__reduce_add_sync, unsigned, kAdd)
