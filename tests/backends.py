@@ -1,4 +1,4 @@
-"""Where operator tests run: on the CPU backend, on emulated CUDA kernels, and on a GPU if one is here.
+"""Where operator tests run: the CPU backend, CUDA kernels emulated on the CPU, and a GPU if any.
 
 "simt" is no device of torch. It means CPU tensors, and every operator served by the CUDA kernels
 on the emulation of tests/simt: while `Emulated` is active, calls of torch.ops.unmask.x become
