@@ -111,14 +111,20 @@ void adopt_current(Fiber& fiber) {
 
 void start_at(Fiber& fiber, void (*entry)()) {
   fiber.asan_frames = nullptr;
-  if (fiber.in_use && __asan_unpoison_memory_region)
-    __asan_unpoison_memory_region(fiber.stack, fiber.stack_bytes);
-  if (fiber.in_use && __tsan_create_fiber) {
+  fiber.in_use = true;
+  prepare(fiber.context, fiber.stack, fiber.stack_bytes, entry);
+}
+
+void give_up(Fiber& fiber, Fiber& here) {
+  if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(fiber.stack, fiber.stack_bytes);
+  if (__tsan_switch_to_fiber) {
+    constexpr unsigned kOrdering = 0;
+    __tsan_switch_to_fiber(fiber.tsan_identity, kOrdering);
+    __tsan_switch_to_fiber(here.tsan_identity, kOrdering);
     __tsan_destroy_fiber(fiber.tsan_identity);
     fiber.tsan_identity = __tsan_create_fiber(0);
   }
-  fiber.in_use = true;
-  prepare(fiber.context, fiber.stack, fiber.stack_bytes, entry);
+  fiber.in_use = false;
 }
 
 void switch_to(Fiber& from, Fiber& to, bool from_ends) {

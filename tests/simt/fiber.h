@@ -37,9 +37,11 @@ void destroy(Fiber& fiber);
 // The running OS thread, as somewhere to come back to.
 void adopt_current(Fiber& fiber);
 
-// The next switch to `fiber` starts `entry`, which must call arrived() first and never return. A
-// fiber still in use is given up: its frames are forgotten.
+// The next switch to `fiber` starts `entry`, which must call arrived() first and never return.
 void start_at(Fiber& fiber, void (*entry)());
+
+// Forgets a fiber in the middle of its work; what it did happened before what `here` does next.
+void give_up(Fiber& fiber, Fiber& here);
 
 void switch_to(Fiber& from, Fiber& to, bool from_ends = false);
 void arrived();

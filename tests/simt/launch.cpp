@@ -51,7 +51,7 @@ void enter_thread() {
 }
 
 void provide_fibers(BlockRun& run) {
-  const int sets = watched_by_tsan() ? 2 : 1;
+  const int sets = watched_by_tsan() && count(run.launch.grid) > 1 ? 2 : 1;
   const size_t stack_bytes = config().stack_bytes;
   for (int f = 0; f < 2 * kMaxThreads; ++f) {
     Fiber& fiber = run.fibers[f];
@@ -106,6 +106,8 @@ void run_block(BlockRun& run, size_t block, size_t turn) {
   this_thread = &first.view;
   switch_to(run.home, *first.fiber);
   this_thread = nullptr;
+  for (int t = 0; t < run.size; ++t)  // after an error
+    if (set[t].in_use) give_up(set[t], run.home);
   run.free_shared();
 }
 

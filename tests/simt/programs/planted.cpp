@@ -3,6 +3,7 @@
 //
 //   planted <name> <planted | clean> <ascending | descending | random> [seed]
 //
+// The name "all" runs every one, up to the first that is not right.
 // Exit status: 0 right result, 1 wrong result, 2 refused by the engine, others: a sanitizer.
 #include <cstdio>
 #include <cstdlib>
@@ -323,8 +324,14 @@ int main(int count, char** words) {
   if (std::strcmp(words[3], "random") == 0) config.order = simt::Order::kRandom;
   if (count > 4) config.seed = std::strtoull(words[4], nullptr, 10);
 
-  for (const Case& known : kCases)
-    if (std::strcmp(known.name, words[1]) == 0)
-      return run(known, std::strcmp(words[2], "planted") == 0);
-  return kUsage;
+  const bool all = std::strcmp(words[1], "all") == 0;
+  const bool planted = std::strcmp(words[2], "planted") == 0;
+  int status = kUsage;
+  for (const Case& known : kCases) {
+    if (!all && std::strcmp(known.name, words[1]) != 0) continue;
+    std::printf("%s: ", known.name);
+    status = run(known, planted);
+    if (status != 0) break;
+  }
+  return status;
 }
