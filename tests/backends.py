@@ -75,9 +75,13 @@ def built(build: str, *targets: str, options: tuple[str, ...] = ()) -> Path:
     return folder / "tests" / "simt"
 
 
+def built_for_torch(target: str) -> Path:
+    """A library of the emulation for this Python's torch, from the sources as they are now."""
+    options = ("-DUNMASK_TORCH=ON", f"-DPython_EXECUTABLE={sys.executable}")
+    return built("simt", target, options=options) / f"lib{target}.so"
+
+
 @cache
 def load_emulation() -> None:
-    """Register torch.ops.unmask_simt.*, built from the sources as they are now."""
-    options = ("-DUNMASK_TORCH=ON", f"-DPython_EXECUTABLE={sys.executable}")
-    folder = built("simt", "unmask_torch_simt", options=options)
-    torch.ops.load_library(str(folder / "libunmask_torch_simt.so"))
+    """Register torch.ops.unmask_simt.*."""
+    torch.ops.load_library(str(built_for_torch("unmask_torch_simt")))

@@ -9,11 +9,12 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
-from backends import built
+from backends import HAS_GPU, ROOT, built, built_for_torch
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("simt")]
 
@@ -116,3 +117,13 @@ def test_a_refusal_names_thread_and_line() -> None:
     assert "deadlock" in output
     assert "thread (0, 0, 0) at __syncwarp" in output
     assert "planted.cpp:" in output
+
+
+@pytest.mark.parametrize("torch_has", ["no CUDA"] if not HAS_GPU else [])
+def test_the_torch_door_serves_a_cuda_device(torch_has: str) -> None:
+    """Dispatch key, device guard and stream; where there is a GPU, the operator tests show them."""
+    program = ROOT / "tests" / "simt" / "fake_cuda.py"
+    command = [sys.executable, program, built_for_torch("unmask_torch_fake_cuda")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "the pretend device was served" in answer.stdout
