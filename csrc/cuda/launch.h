@@ -52,8 +52,12 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
     if (error != cudaSuccess) return cuda_status(name, error);
   }
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream> > >(arguments...);
-  return cuda_status(name, cudaGetLastError());
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  return cuda_status(name, cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 
 #endif

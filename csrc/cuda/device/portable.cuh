@@ -5,7 +5,7 @@
 //   UNMASK_SHARED(tile, float[16][33]);    instead of  __shared__ float tile[16][33];
 //   UNMASK_DYNAMIC_SHARED(bytes);          instead of  extern __shared__ unsigned char bytes[];
 //
-// and they are started by launch() of cuda/launch.h instead of <<< >>>.
+// and they are started by launch() of cuda/launch.h.
 #pragma once
 
 #include <cstdint>
