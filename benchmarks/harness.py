@@ -7,6 +7,7 @@ events with a cold L2 cache. Reported are the median over turns and its interqua
 Equality is checked by the benchmark before anything is timed.
 """
 
+import ctypes
 import gc
 import os
 
@@ -18,6 +19,7 @@ import statistics  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Mapping  # noqa: E402
 from dataclasses import asdict, dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import torch  # noqa: E402
@@ -101,6 +103,22 @@ def result(
         "peers": timings,
         "extra": extra,
     }
+
+
+def peak_extra_bytes(run: Contestant) -> int:
+    """By how much one call, after a first, raises the memory that this process has in use."""
+    run()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what an earlier call left in the heap would hide this one
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from now
+    before = _kilobytes("VmRSS")
+    run()
+    return max(0, _kilobytes("VmHWM") - before) * 1024
+
+
+def _kilobytes(what: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what))
 
 
 def _summary(seconds: list[float]) -> Timing:

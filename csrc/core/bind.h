@@ -11,8 +11,22 @@
 
 namespace unmask {
 
+// `out`, when given, is added into. Without `scale` it is 1 / sqrt(D). Set `weight` before.
+Status bind(AttentionScoresArgs& args, const TensorView& query, const TensorView& key,
+            const TensorView& positions, const TensorView& lse, const TensorView& attn_mask,
+            const TensorView& out, std::optional<double> scale);
+Status bind(AttentionScoresFromProbsArgs& args, const TensorView& probs,
+            const TensorView& positions, const TensorView& out);
+
+// Set `tau` before, unless there is a `row_tau`.
+Status bind(DependencyGraphArgs& args, const TensorView& scores, const TensorView& positions,
+            const TensorView& row_tau, const std::string& edge);
+
 Status bind(IndependentSetArgs& args, const TensorView& conflict, const TensorView& priority,
             const TensorView& eligible);
+
+Status bind(IndependentSetCsrArgs& args, const TensorView& indptr, const TensorView& indices,
+            const TensorView& priority, const TensorView& eligible);
 
 // Numbers (scales, shifts, k, sampling, ...) are set by the door before it binds, so that they are
 // checked together with the arrays.
@@ -44,6 +58,22 @@ Status bind(SelectArgs& args, const TensorView& confidence, const TensorView& to
 Status bind(DapdSelectArgs& args, const TensorView& confidence, const TensorView& token,
             const TensorView& conflict, const TensorView& degree, const TensorView& remaining,
             const TensorView& gen_length, const std::string& order,
+            const std::optional<std::string>& late);
+
+// What every fused step takes. Positions are given here, whoever computed them.
+struct StepInputs {
+  TensorView tokens;
+  TensorView logits;
+  TensorView positions;
+  TensorView suppress_tokens;
+  TensorView request_seeds;
+  TensorView device_step;
+};
+
+Status bind(SelectStepArgs& args, const StepInputs& inputs, const std::string& rule);
+
+Status bind(DapdStepArgs& args, const StepInputs& inputs, const TensorView& scores,
+            const TensorView& gen_length, const std::string& edge, const std::string& order,
             const std::optional<std::string>& late);
 
 }  // namespace unmask

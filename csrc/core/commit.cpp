@@ -4,24 +4,19 @@
 
 #include "core/bind.h"
 #include "core/check.h"
+#include "core/check_tokens.h"
 
 namespace unmask {
 
 Status bind(CommitArgs& args, const TensorView& tokens, const TensorView& positions,
             const TensorView& token, const TensorView& selected) {
   Check check;
-  check.dtype(tokens, {DType::kInt64, DType::kInt32})
-      .rank(tokens, "[B, L]", 2)
-      .unit_stride(tokens, "the sequence")
-      .dtype(positions, {DType::kInt32})
-      .rank(positions, "[B, N]", 2);
+  check_writable_tokens(check, tokens);
+  check.dtype(positions, {DType::kInt32}).rank(positions, "[B, N]", 2);
   if (!check.ok()) return check.status();
 
   const int64_t batch = tokens.size[0], length = tokens.size[1], nodes = positions.size[1];
-  check
-      .that(batch <= 1 || length == 0 || tokens.stride[0] >= length, "tokens",
-            "have rows that do not overlap", "row stride " + std::to_string(tokens.stride[0]))
-      .shape(positions, "[B, N]", {batch, nodes})
+  check.shape(positions, "[B, N]", {batch, nodes})
       .contiguous(positions)
       .device(positions, tokens)
       .dtype(token, {DType::kInt64})

@@ -4,14 +4,13 @@
 
 #include "core/bind.h"
 #include "core/check.h"
+#include "core/check_tokens.h"
 
 namespace unmask {
 
 Status bind(MaskedPositionsArgs& args, const TensorView& tokens, const Window& window) {
   Check check;
-  check.dtype(tokens, {DType::kInt64, DType::kInt32})
-      .rank(tokens, "[B, L]", 2)
-      .unit_stride(tokens, "the sequence");
+  check_tokens(check, tokens);
   if (!check.ok()) return check.status();
 
   const int64_t batch = tokens.size[0], length = tokens.size[1];

@@ -21,6 +21,7 @@ Status attention_scores_from_probs(const AttentionScoresFromProbsArgs&, Stream) 
 }
 Status dependency_graph(const DependencyGraphArgs&, Stream) { return no_cuda(); }
 Status independent_set(const IndependentSetArgs&, Stream) { return no_cuda(); }
+Status independent_set_csr(const IndependentSetCsrArgs&, Stream) { return no_cuda(); }
 Status select(const SelectArgs&, Stream) { return no_cuda(); }
 Status dapd_select(const DapdSelectArgs&, Stream) { return no_cuda(); }
 Status commit(const CommitArgs&, Stream) { return no_cuda(); }

@@ -1,21 +1,10 @@
 #include "unmask/commit.h"
 
-#include <string>
-
+#include "cpu/check_positions.h"
 #include "cpu/parallel.h"
 
 namespace unmask::cpu {
 namespace {
-
-Status check_positions(const CommitArgs& args) {
-  const int64_t cells = args.batch * args.nodes;
-  for (int64_t cell = 0; cell < cells; ++cell)
-    if (args.positions[cell] < -1 || args.positions[cell] >= args.length)
-      return Status::invalid_argument("positions must be in -1.." +
-                                      std::to_string(args.length - 1) + ", got " +
-                                      std::to_string(args.positions[cell]));
-  return Status::success();
-}
 
 template <class Token>
 int32_t write_row(const CommitArgs& args, int64_t row) {
@@ -33,7 +22,9 @@ int32_t write_row(const CommitArgs& args, int64_t row) {
 
 Status commit(const CommitArgs& args, const Executor& executor) {
   if (Status status = validate(args); !status.ok()) return status;
-  if (Status status = check_positions(args); !status.ok()) return status;
+  if (Status status = check_positions(args.positions, args.batch, args.nodes, args.length);
+      !status.ok())
+    return status;
 
   auto rows = [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)

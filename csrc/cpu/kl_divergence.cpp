@@ -53,7 +53,7 @@ struct Comparison {
       const double behind_before = scale * (double{group[g].before.max} - max_before);
       const double weight = std::exp(behind_now);
       sum_now += weight * group[g].now.sum;
-      moved += weight * (kLog2 * group[g].moved + group[g].now.sum * (behind_now - behind_before));
+      moved += weight * (scale * group[g].moved + group[g].now.sum * (behind_now - behind_before));
     }
     return static_cast<float>(std::max(moved / sum_now - std::log(sum_now / sum_before()), 0.0));
   }

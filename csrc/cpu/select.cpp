@@ -89,7 +89,7 @@ bool apply_rule(const SelectArgs& args, int64_t row, Candidates& candidates) {
     std::nth_element(keys, keys + taken, keys + count);
     count = taken;
   } else {
-    keys = sort_by_upper_half(keys, candidates.spare, count);
+    sort_keys(keys, candidates.spare, count);
     count = args.rule == Rule::kFactor
                 ? factor_prefix(keys, count, confidence, limit)
                 : entropy_prefix(keys, count, args.entropy + row * args.nodes, limit);

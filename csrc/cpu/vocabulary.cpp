@@ -136,23 +136,25 @@ UNMASK_MULTIVERSION GroupDivergence compare_groups(const Group& now, const Group
   const float from_now = max_now > kNever ? max_now : 0.0f;
   const float from_before = max_before > kNever ? max_before : 0.0f;
 
+  constexpr float kSmaller = 0x1p-12f;  // logits near the end of float32's range sum to infinity
   float sum_now[kLanes] = {}, sum_before[kLanes] = {}, moved[kLanes] = {};
   int unbounded = 0;
   for (int v = 0; v < kGroup; v += kLanes)
 #pragma omp simd reduction(| : unbounded)
     for (int lane = 0; lane < kLanes; ++lane) {
       const float x = now.logit[v + lane], y = before.logit[v + lane];
-      const float t = (x - from_now) * scale_log2, s = (y - from_before) * scale_log2;
+      const float behind_now = x - from_now, behind_before = y - from_before;
+      const float t = behind_now * scale_log2, s = behind_before * scale_log2;
       const float p = t > -126.0f ? exact::exp2(at_least_tiny(t)) : 0.0f;
       const float q = s > -126.0f ? exact::exp2(at_least_tiny(s)) : 0.0f;
       sum_now[lane] += p;
       sum_before[lane] += q;
-      moved[lane] += p > 0.0f ? p * (t - s) : 0.0f;
+      moved[lane] += p > 0.0f ? p * ((behind_now - behind_before) * kSmaller) : 0.0f;
       unbounded |= x > kNever && !(y > kNever);
     }
   return {{max_now, add_lanes(sum_now), 0.0f},
           {max_before, add_lanes(sum_before), 0.0f},
-          add_lanes(moved),
+          double{add_lanes(moved)} / kSmaller,
           unbounded != 0};
 }
 

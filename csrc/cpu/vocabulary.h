@@ -64,7 +64,7 @@ GroupSums sum_group(const Group& group, float scale_log2);
 struct GroupDivergence {
   GroupSums now;     // `weighted` is not filled
   GroupSums before;  // likewise
-  float moved;       // sum of e_v * scale * ((x_v - now.max) - (y_v - before.max)), in bits
+  double moved;      // sum of e_v * ((x_v - now.max) - (y_v - before.max))
   bool unbounded;    // a token that is possible now was impossible before
 };
 

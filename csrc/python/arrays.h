@@ -21,12 +21,31 @@ inline std::optional<DType> dtype_of(const std::string& name) {
   return std::nullopt;
 }
 
+// The types that are numpy's own, told by two characters and a size: asking for a name runs Python.
+inline std::optional<DType> native_dtype_of(const py::dtype& dtype) {
+  if (dtype.byteorder() == '>') return std::nullopt;
+  const auto is = [&](char kind, py::ssize_t size) {
+    return dtype.kind() == kind && dtype.itemsize() == size;
+  };
+  if (is('f', 4)) return DType::kFloat32;
+  if (is('f', 2)) return DType::kFloat16;
+  if (is('i', 8)) return DType::kInt64;
+  if (is('i', 4)) return DType::kInt32;
+  if (is('b', 1)) return DType::kBool;
+  return std::nullopt;
+}
+
 inline TensorView view(const char* name, const py::array& array) {
   TensorView result;
   result.name = name;
   result.data = const_cast<void*>(array.data());
-  result.dtype_name = py::cast<std::string>(array.dtype().attr("name"));
-  const std::optional<DType> dtype = dtype_of(result.dtype_name);
+  std::optional<DType> dtype = native_dtype_of(array.dtype());
+  if (dtype) {
+    result.dtype_name = name_of(*dtype);
+  } else {
+    result.dtype_name = py::cast<std::string>(array.dtype().attr("name"));
+    dtype = dtype_of(result.dtype_name);
+  }
   result.known_dtype = dtype.has_value();
   if (dtype) result.dtype = *dtype;
   result.rank = static_cast<int>(array.ndim());

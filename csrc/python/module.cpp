@@ -3,7 +3,6 @@
 #include "python/module.h"
 
 #include "python/arrays.h"
-#include "python/selection.h"
 
 namespace unmask::python {
 namespace {
@@ -41,6 +40,7 @@ PYBIND11_MODULE(_C, m) {
         py::kw_only(), py::arg("eligible") = std::nullopt);
   register_topk_confidence(m);
   register_selection(m);
+  register_attention(m);
 }
 
 }  // namespace unmask::python

@@ -1,10 +1,9 @@
 // Which nodes there are, which of them may be revealed, and revealing them: on numpy arrays.
-#include "python/selection.h"
-
 #include <limits>
 #include <variant>
 
 #include "python/arrays.h"
+#include "python/module.h"
 
 namespace unmask::python {
 namespace {
@@ -97,6 +96,21 @@ py::array dapd_select(const py::array& confidence, const py::array& token,
   return selected;
 }
 
+py::array independent_set_csr(const py::array& indptr, const py::array& indices,
+                              const py::array& priority, const OptionalArray& eligible,
+                              bool symmetric) {
+  IndependentSetCsrArgs args{};
+  args.symmetric = symmetric;
+  raise_unless_ok(unmask::bind(args, view("indptr", indptr), view("indices", indices),
+                               view("priority", priority), view("eligible", eligible)));
+  py::array_t<bool> selected(args.nodes);
+  py::array_t<uint64_t> workspace(independent_set_csr_workspace(args) / sizeof(uint64_t));
+  args.selected = selected.mutable_data();
+  args.workspace = workspace.mutable_data();
+  run(args, cpu::independent_set_csr);
+  return selected;
+}
+
 }  // namespace
 
 void register_selection(py::module_& m) {
@@ -114,6 +128,9 @@ void register_selection(py::module_& m) {
         py::arg("order") = "degree*confidence", py::arg("precommit") = std::nullopt,
         py::arg("late") = std::nullopt, py::arg("late_threshold") = 0.9,
         py::arg("late_progress") = 0.5);
+  m.def("independent_set_csr", &independent_set_csr, py::arg("indptr"), py::arg("indices"),
+        py::arg("priority"), py::kw_only(), py::arg("eligible") = std::nullopt,
+        py::arg("symmetric") = false);
   m.def("progress_of", &progress_of, py::arg("remaining"), py::arg("gen_length"),
         "1 - remaining / gen_length in float32; 0 when there was nothing to generate.");
   m.def("tau_at", &tau_at, py::arg("tau_min"), py::arg("tau_max"), py::arg("progress"),

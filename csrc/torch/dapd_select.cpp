@@ -10,8 +10,8 @@ namespace unmask::torch_ops {
 at::Tensor dapd_select(const at::Tensor& confidence, const at::Tensor& token,
                        const at::Tensor& conflict, const at::Tensor& degree,
                        const at::Tensor& remaining, const at::Tensor& gen_length,
-                       c10::string_view order, std::optional<double> precommit,
-                       std::optional<c10::string_view> late, double late_threshold,
+                       std::string_view order, std::optional<double> precommit,
+                       std::optional<std::string_view> late, double late_threshold,
                        double late_progress) {
   const c10::DeviceGuard guard(confidence.device());
   DapdSelectArgs args{};

@@ -5,7 +5,7 @@
 
 namespace unmask::torch_ops {
 
-at::Tensor select(const at::Tensor& confidence, const at::Tensor& token, c10::string_view rule,
+at::Tensor select(const at::Tensor& confidence, const at::Tensor& token, std::string_view rule,
                   double limit, const OptionalTensor& entropy, const OptionalTensor& eligible,
                   const OptionalTensor& positions, int64_t seed, int64_t step,
                   const OptionalTensor& request_seeds, const OptionalTensor& device_step) {

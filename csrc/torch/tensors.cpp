@@ -1,6 +1,7 @@
 #include "torch/tensors.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 
@@ -25,6 +26,8 @@ void torch_parallel_for(void*, int64_t tasks, Executor::Body body, void* context
 
 void torch_matmul_nt(void*, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                      float* c) {
+  // On a worker thread, which has not inherited the caller's state: leave autograd out by name.
+  const at::AutoDispatchBelowADInplaceOrView guard;
   const auto wrap = [](const float* data, int64_t rows, int64_t columns) {
     return at::from_blob(const_cast<float*>(data), {rows, columns}, at::kFloat);
   };
@@ -41,13 +44,13 @@ TensorView view(const char* name, const at::Tensor& tensor) {
   const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
   result.known_dtype = dtype.has_value();
   if (dtype) result.dtype = *dtype;
-  result.dtype_name = c10::getDtypeNames(tensor.scalar_type()).first;
+  result.dtype_name = dtype ? name_of(*dtype) : c10::getDtypeNames(tensor.scalar_type()).first;
   result.rank = static_cast<int>(tensor.dim());
   for (int d = 0; d < result.rank && d < kMaxRank; ++d) {
     result.size[d] = tensor.size(d);
     result.stride[d] = tensor.stride(d);
   }
-  result.device = tensor.device().str();
+  if (!tensor.is_cpu()) result.device = tensor.device().str();
   return result;
 }
 

@@ -7,6 +7,8 @@
 #include <c10/core/DeviceGuard.h>
 
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "core/bind.h"
 
@@ -16,9 +18,9 @@ TensorView view(const char* name, const at::Tensor& tensor);
 TensorView view(const char* name, const std::optional<at::Tensor>& tensor);
 
 // An optional word, as the core takes it.
-inline std::optional<std::string> as_string(std::optional<c10::string_view> word) {
+inline std::optional<std::string> as_string(std::optional<std::string_view> word) {
   if (!word) return std::nullopt;
-  return std::string(word->data(), word->size());
+  return std::string(*word);
 }
 
 void raise_unless_ok(const Status& status);

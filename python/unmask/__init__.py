@@ -21,28 +21,81 @@ except PackageNotFoundError:  # run from a build folder, not installed
     __version__ = _C.build_facts()["version"]
 
 __all__ = [
+    "DAPD",
+    "KLASS",
+    "AttentionTap",
+    "DependencyGraph",
+    "EntropyBound",
+    "Factor",
+    "GenerateOutput",
+    "Random",
+    "StepEvent",
+    "StepInputs",
+    "StepResult",
+    "Strategy",
+    "Threshold",
+    "TopConfidence",
+    "TopKConfidence",
+    "Trace",
     "__version__",
     "arrays",
-    "TopKConfidence",
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dapd_step_",
+    "dependency_graph",
+    "entropy_bound_step_",
+    "factor_step_",
+    "generate",
     "independent_set",
+    "independent_set_csr",
     "kl_divergence",
     "masked_positions",
+    "random_step_",
     "select",
+    "threshold_step_",
+    "top_confidence_step_",
     "topk_confidence",
 ]
 
 if importlib.util.find_spec("torch") is not None:
+    from unmask.attention_tap import AttentionTap
+    from unmask.decoding.events import StepEvent
+    from unmask.decoding.trace import Trace
+    from unmask.generate import GenerateOutput, generate
     from unmask.ops import (
+        DependencyGraph,
+        StepResult,
         TopKConfidence,
+        attention_scores,
+        attention_scores_from_probs,
         commit_,
         dapd_select,
+        dapd_step_,
+        dependency_graph,
+        entropy_bound_step_,
+        factor_step_,
         independent_set,
+        independent_set_csr,
         kl_divergence,
         masked_positions,
+        random_step_,
         select,
+        threshold_step_,
+        top_confidence_step_,
         topk_confidence,
+    )
+    from unmask.strategies import (
+        DAPD,
+        KLASS,
+        EntropyBound,
+        Factor,
+        Random,
+        StepInputs,
+        Strategy,
+        Threshold,
+        TopConfidence,
     )
 else:
 

@@ -4,9 +4,13 @@ Outputs are new arrays; tuples come in the order that unmask.ops documents.
 """
 
 from unmask._C import (
+    attention_scores,
+    attention_scores_from_probs,
     commit_,
     dapd_select,
+    dependency_graph,
     independent_set,
+    independent_set_csr,
     kl_divergence,
     masked_positions,
     progress_of,
@@ -16,9 +20,13 @@ from unmask._C import (
 )
 
 __all__ = [
+    "attention_scores",
+    "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dependency_graph",
     "independent_set",
+    "independent_set_csr",
     "kl_divergence",
     "masked_positions",
     "progress_of",

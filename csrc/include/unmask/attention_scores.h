@@ -16,12 +16,15 @@ struct AttentionMask {
 };
 
 // Attention between masked positions, from queries and keys: nothing of size length^2 is made.
+// Products are scaled, then masked; all arithmetic is float32. A NaN product is a forbidden key, a
+// +inf one counts as the largest float, and a query whose every key is forbidden attends to none.
 struct AttentionScoresArgs {
   const void* query;         // [batch, query_heads, length, head_dim]; unit stride inside
   const void* key;           // [batch, key_heads, length, head_dim]; unit stride inside
   const int32_t* positions;  // [batch, nodes]; -1 pads
   const float* lse;          // [batch, query_heads, length] log-sum-exp of the scaled and masked
-                             // products over all keys, contiguous; null: it is computed
+                             // products over all keys, contiguous; null: it is computed;
+                             // not finite: this query attends to nothing
   AttentionMask mask;
   float* scores;     // [batch, nodes, nodes]  out: entry (i, j) is attention of node i to node j
   float* workspace;  // attention_scores_workspace(args) floats
@@ -40,7 +43,7 @@ struct AttentionScoresArgs {
   bool accumulate;  // add to `scores` instead of overwriting: layers sum up
 };
 
-// The same, when the model hands over its probabilities.
+// The same, when the model hands over its probabilities. NaN counts as 0.
 struct AttentionScoresFromProbsArgs {
   const void* probs;         // [batch, heads, length, length]
   const int32_t* positions;  // [batch, nodes]; -1 pads
@@ -58,7 +61,8 @@ struct AttentionScoresFromProbsArgs {
 Status validate(const AttentionScoresArgs& args);
 Status validate(const AttentionScoresFromProbsArgs& args);
 
-// Scratch that cpu::attention_scores needs, in floats.
+// Scratch that cpu::attention_scores needs, in floats. It does not depend on the executor, whose
+// matmul_nt is called from inside the bodies of its parallel_for.
 int64_t attention_scores_workspace(const AttentionScoresArgs& args);
 
 namespace cpu {

@@ -31,9 +31,14 @@ struct DependencyGraphArgs {
 
 Status validate(const DependencyGraphArgs& args);
 
-// Sums run in one stated order, so that degrees and bits are the same on every backend: lane
-// l of 32 adds the nodes j = l, l + 32, l + 64, ... in ascending order, then lanes are
-// added pairwise at distance 16, 8, 4, 2, 1 (lane l takes lane l + distance).
+// A node exists when its position is >= 0; D_ij = (a_ij + a_ji) * 0.5 over two different existing
+// nodes, 0 elsewhere. Everything is float32, each operation rounded, in one stated order, so that
+// degrees and bits are the same on every backend:
+//   sums   lane l of 32 adds the nodes j = l, l + 32, l + 64, ... in ascending order, then lanes
+//          are added pairwise at distance 16, 8, 4, 2, 1 (lane l takes lane l + distance).
+//   normalize   a_ij is divided by max(sum of a_ij over the other existing nodes j, 1e-9).
+//   edges  the right-hand side of Edge, one product, against D_is; strictly greater.
+// NaN counts as 0, in a score, after the division and in D.
 namespace cpu {
 Status dependency_graph(const DependencyGraphArgs& args, const Executor& executor = {});
 }

@@ -14,6 +14,7 @@ struct Executor {
   void (*parallel_for)(void* pool, int64_t tasks, Body body, void* context) = nullptr;
 
   // c[m, n] = a[m, k] . b[n, k]^T, float32, all three row-major and contiguous.
+  // Called from bodies of parallel_for too, then on several threads at once.
   void (*matmul_nt)(void* pool, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                     float* c) = nullptr;
 

@@ -7,6 +7,7 @@
 #include "unmask/dependency_graph.h"
 #include "unmask/executor.h"
 #include "unmask/independent_set.h"
+#include "unmask/independent_set_csr.h"
 #include "unmask/kl_divergence.h"
 #include "unmask/masked_positions.h"
 #include "unmask/select.h"

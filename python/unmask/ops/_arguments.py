@@ -4,11 +4,21 @@ import torch
 from torch import Tensor
 
 
+def one_per_row(values: Tensor) -> Tensor:
+    """[B] of any integer type -> int64, which is what the schemas take; never leaves its device."""
+    return values.to(torch.int64)
+
+
+def single(value: Tensor) -> Tensor:
+    """One element of any shape and integer type -> int64 [1], read on its device at run time."""
+    return value.to(torch.int64).reshape(1)
+
+
 def number_or_rows(value: int | Tensor) -> tuple[int, Tensor | None]:
-    """A number, or one int64 per sequence, which never leaves its device."""
-    return (0, value.to(torch.int64)) if isinstance(value, Tensor) else (value, None)
+    """The two arguments of a schema for a number, or a tensor with one per sequence."""
+    return (0, one_per_row(value)) if isinstance(value, Tensor) else (value, None)
 
 
-def number_or_scalar(value: int | Tensor) -> tuple[int, Tensor | None]:
-    """A number, or a tensor with a single element, read on its device when the kernel runs."""
-    return (0, value.to(torch.int64).reshape(1)) if isinstance(value, Tensor) else (value, None)
+def number_or_single(value: int | Tensor) -> tuple[int, Tensor | None]:
+    """The two arguments of a schema for a number, or a tensor with a single element."""
+    return (0, single(value)) if isinstance(value, Tensor) else (value, None)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unmask.ops._arguments import number_or_rows, number_or_scalar
+from unmask.ops._arguments import number_or_rows, number_or_single
 
 
 def select(
@@ -69,7 +69,7 @@ def select(
         [[False, True, True]]
     """
     seed, request_seeds = number_or_rows(seed)
-    step, device_step = number_or_scalar(step)
+    step, device_step = number_or_single(step)
     return torch.ops.unmask.select(
         confidence,
         token,

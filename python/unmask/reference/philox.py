@@ -1,5 +1,7 @@
 """Philox4x32-10 on Python integers (Salmon, Moraes, Dror and Shaw, SC 2011)."""
 
+from functools import lru_cache
+
 MASK = 0xFFFFFFFF
 
 
@@ -19,6 +21,7 @@ def philox(counter: tuple[int, int, int, int], seed: int) -> tuple[int, int, int
     return c0, c1, c2, c3
 
 
+@lru_cache(maxsize=64)
 def noise_words(vocab: int, position: int, row: int, step: int, seed: int) -> list[int]:
     """One word per token: word v % 4 of the block at counter (v // 4, position, row, step)."""
     words: list[int] = []

@@ -30,6 +30,21 @@ def kept_tokens(row: Tensor, top_k: int, top_p: float) -> Tensor:
     return order
 
 
+def softmax_and_entropy(row: Tensor) -> tuple[Tensor, Tensor]:
+    """[V] logits -> probabilities, and the entropy in nats.
+
+    The best token's term is kept apart: 1 + 1e-20 is 1, in float64 too.
+    """
+    best = int(ranking(row)[0])
+    behind = row[best] - row
+    weights = torch.exp(-behind)
+    others = weights.clone()
+    others[best] = 0.0
+    probs = weights / (1.0 + others.sum())
+    spread = (probs * behind.masked_fill(probs == 0, 0.0)).sum()
+    return probs, torch.log1p(others.sum()) + spread
+
+
 def gumbel_scores(row: Tensor, position: int, batch_row: int, step: int, seed: int) -> Tensor:
     """[V] tempered logits -> logits plus Gumbel noise: the token of the highest is a sample."""
     words = noise_words(len(row), position, batch_row, step, seed)
@@ -70,11 +85,9 @@ def topk_confidence(
         if len(order) == 0:
             continue
         row = usable(raw) * logit_scale
-        log_probs = torch.log_softmax(row, 0)
-        p = log_probs.exp()
+        p, entropy[b, n] = softmax_and_entropy(row)
         ids[b, n, : len(order)] = order
         probs[b, n, : len(order)] = p[order]
-        entropy[b, n] = -(p * log_probs.masked_fill(p == 0, 0.0)).sum()
         logsumexp[b, n] = torch.logsumexp(
             raw.nan_to_num(nan=NEVER, posinf=float("inf")) * logit_scale, 0
         )

@@ -1,0 +1,109 @@
+"""What generate() accepts, checked before the first forward pass: name, rule, received."""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask._checks import require_count, require_number
+from unmask.strategies import Strategy
+
+
+def mask_token_of(model: Any, mask_token_id: int | None) -> int:
+    """The id given, or the one in the model's configuration."""
+    if mask_token_id is None:
+        mask_token_id = getattr(getattr(model, "config", None), "mask_token_id", None)
+    if mask_token_id is None:
+        raise ValueError(
+            "mask_token_id must be given when the model has no config.mask_token_id, got None: "
+            "pass the id of the model's mask token (126336 for LLaDA, 151666 for Dream)"
+        )
+    require_count("mask_token_id", mask_token_id, least=0)
+    return mask_token_id
+
+
+def token_ids(name: str, ids: int | Sequence[int] | None, device: torch.device) -> Tensor | None:
+    """One or several token ids as int64 on the device; None for none."""
+    if ids is None:
+        return None
+    several = [ids] if isinstance(ids, Integral) else ids
+    if not (isinstance(several, Sequence) and several and all(map(_is_token_id, several))):
+        raise ValueError(f"{name} must be one or several token ids >= 0, got {ids!r}")
+    return torch.tensor(several, dtype=torch.int64, device=device)
+
+
+def check_model(model: Any, strategy: Any, streamer: Any) -> None:
+    """Whether these are what they are used as."""
+    if not callable(model):
+        raise ValueError(f"model must be callable, got {type(model).__name__}")
+    if not isinstance(strategy, Strategy):
+        raise ValueError(f"strategy must be a Strategy such as unmask.DAPD(), got {strategy!r}")
+    puts = hasattr(streamer, "put") and hasattr(streamer, "end")
+    if not (streamer is None or puts or callable(streamer)):
+        raise ValueError(
+            f"streamer must have put() and end(), or be callable, got {type(streamer).__name__}"
+        )
+
+
+def check_sequences(input_ids: Any, attention_mask: Any, seed: Any, streamer: Any) -> None:
+    """Shapes, dtypes and devices."""
+    if not isinstance(input_ids, Tensor) or input_ids.dtype != torch.int64 or input_ids.dim() != 2:
+        raise ValueError(f"input_ids must be int64 [B, P], got {_described(input_ids)}")
+    batch, given = input_ids.shape
+    if attention_mask is not None:
+        _check_beside("attention_mask", attention_mask, "[B, P]", [batch, given], input_ids)
+        if attention_mask.is_floating_point() or attention_mask.is_complex():
+            raise ValueError(
+                f"attention_mask must be bool or integer, got {_described(attention_mask)}"
+            )
+    if isinstance(seed, Tensor):
+        _check_beside("seed", seed, "[B]", [batch], input_ids)
+        if seed.dtype != torch.int64:
+            raise ValueError(f"seed must be an int or int64 [B], got {_described(seed)}")
+    elif not isinstance(seed, Integral) or isinstance(seed, bool) or int(seed).bit_length() > 63:
+        raise ValueError(f"seed must be an int or int64 [B], got {seed!r}")
+    if hasattr(streamer, "put") and batch != 1:
+        raise ValueError(
+            f"streamer with put() follows a single row, got {batch}: "
+            "pass a callable, which is told of every row"
+        )
+
+
+def check_numbers(
+    max_new_tokens: object,
+    block_length: object,
+    max_steps: object,
+    temperature: object,
+    top_k: object,
+    top_p: object,
+    logit_shift: object,
+) -> None:
+    """Ranges."""
+    require_count("max_new_tokens", max_new_tokens, least=0)
+    if block_length is not None:
+        require_count("block_length", block_length, least=1)
+    if max_steps is not None:
+        require_count("max_steps", max_steps, least=0)
+    require_number("temperature", temperature)
+    require_count("top_k", top_k, least=0)
+    require_number("top_p", top_p, most=1.0, positive=True)
+    require_count("logit_shift", logit_shift, least=0)
+
+
+def _check_beside(name: str, given: Any, dims: str, shape: list[int], other: Tensor) -> None:
+    if not isinstance(given, Tensor) or list(given.shape) != shape:
+        raise ValueError(f"{name} must be {dims} = {shape}, got {_described(given)}")
+    if given.device != other.device:
+        raise ValueError(f"{name} must be on {other.device} like input_ids, got {given.device}")
+
+
+def _is_token_id(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
+def _described(given: Any) -> str:
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    return f"{str(given.dtype).removeprefix('torch.')} {list(given.shape)}"

@@ -1,0 +1,188 @@
+"""The decoding loop."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask import ops
+from unmask.decoding.arguments import (
+    check_model,
+    check_numbers,
+    check_sequences,
+    mask_token_of,
+    token_ids,
+)
+from unmask.decoding.canvas import Canvas, lay_out
+from unmask.decoding.ending import fill_after_eos
+from unmask.decoding.events import StepEvent, audience
+from unmask.decoding.forward import Forward
+from unmask.decoding.host import CompletionFlag
+from unmask.decoding.trace import Trace, TraceRecorder
+from unmask.strategies import DAPD, StepInputs, Strategy
+
+STAGED = DAPD.staged()
+
+
+@dataclass(frozen=True)
+class GenerateOutput:
+    """What :func:`generate` returns."""
+
+    sequences: Tensor  # int64 [B, L], padding where it was, new tokens after the text
+    steps: Tensor  # int32 [B], forward passes until the row was complete
+    trace: Trace | None  # with return_trace
+
+
+@torch.no_grad()
+def generate(
+    model: Callable[..., Any],
+    input_ids: Tensor,
+    max_new_tokens: int = 256,
+    block_length: int | None = None,
+    strategy: Strategy = STAGED,
+    mask_token_id: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
+    temperature: float = 0.0,
+    seed: int | Tensor = 0,
+    attention_mask: Tensor | None = None,
+    max_steps: int | None = None,
+    streamer: Any = None,
+    progress: bool = False,
+    return_trace: bool = False,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    logit_shift: int = 0,
+    suppress_tokens: Sequence[int] | None = None,
+) -> GenerateOutput:
+    """Decode: reveal masked tokens, several per forward pass, as the strategy allows.
+
+    A row decodes the same alone and in any batch, if the model honours the attention mask; where
+    something is drawn, give per-request seeds and pad on the right. Rows stop changing when they
+    are complete. Inside the loop nothing waits for the device.
+
+    Args:
+        model: called as ``model(input_ids, attention_mask=...)``; returns logits [B, L, V], or an
+            object with ``.logits``, a dict or a tuple that holds them. It is used as it is: put it
+            into evaluation mode yourself.
+        input_ids: [B, P] int64. Masks in it are filled in too.
+        max_new_tokens: how many masks to append to each row; 0: only fill what is there.
+        block_length: decode the new tokens block by block from the left, each row at its own pace;
+            default: all at once. Masks in ``input_ids`` belong to the first block.
+        strategy: which tokens to reveal now, see :mod:`unmask.strategies`.
+        mask_token_id: default: ``model.config.mask_token_id``. It is never revealed itself: its
+            logit is suppressed.
+        eos_token_id: one or several tokens that end a text. When one of them stands among the new
+            tokens with no mask before it, the row's masks behind it are filled with it.
+        temperature, top_k, top_p: 0 takes the most probable token; above, tokens are drawn.
+        seed: an int, or int64 [B] with one seed per request. Draws belong to positions, and
+            padding on the left moves those.
+        attention_mask: [B, P], 1 for text, 0 for padding on the left or right of a row. New tokens
+            go directly after the row's text; padding on the right moves behind them.
+        max_steps: stop after so many passes, even if masks are left; they then stay in the result.
+        streamer: has ``put(tokens)`` and ``end()`` like those of transformers and gets the text of
+            a single row from left to right as it settles, or is called with a :class:`StepEvent`
+            after each step. Like ``progress`` it reads every step on the host.
+        progress: show a bar of revealed tokens.
+        return_trace: also return which step revealed each token.
+        logit_shift: 1 for models whose row i - 1 predicts position i (Dream).
+        suppress_tokens: ids that are never revealed.
+
+    Returns:
+        :class:`GenerateOutput`. A position without a single usable logit (all NaN or -inf) stays
+        masked.
+
+    Raises:
+        ValueError: an argument does not fit, said before the first forward pass; or the model's
+            logits have another shape, said after it.
+
+    Example:
+        >>> def model(input_ids, attention_mask=None):  # says that 1 follows 0, 2 follows 1, ...
+        ...     return 9.0 * torch.nn.functional.one_hot(torch.arange(4).expand(1, 4), 6)
+        >>> from unmask import Threshold
+        >>> out = generate(model, torch.tensor([[0, 1]]), 2, strategy=Threshold(), mask_token_id=5)
+        >>> out.sequences.tolist(), out.steps.tolist()
+        ([[0, 1, 2, 3]], [1])
+    """
+    check_model(model, strategy, streamer)
+    mask_id = mask_token_of(model, mask_token_id)
+    check_sequences(input_ids, attention_mask, seed, streamer)
+    check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
+    eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
+    suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
+    never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)
+
+    def look(tokens: Tensor, positions: Tensor, logits: Tensor, **known: Any) -> StepInputs:
+        return StepInputs.from_logits(
+            tokens,
+            positions,
+            logits,
+            candidates=strategy.candidates,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            # A mask beyond the vocabulary cannot be drawn anyway.
+            suppress_tokens=never if mask_id < logits.shape[-1] else suppressed,
+            row_shift=logit_shift,
+            **known,
+        )
+
+    canvas = lay_out(input_ids, attention_mask, max_new_tokens, mask_id, block_length)
+    forward = Forward(model, canvas.attention_mask, strategy)
+    passes = canvas.passes if max_steps is None else min(max_steps, canvas.passes)
+    recorder = TraceRecorder(canvas.tokens) if return_trace else None
+    completion = CompletionFlag(input_ids.device, patient=progress or streamer is not None)
+
+    tokens = canvas.tokens
+    steps = torch.zeros(len(tokens), dtype=torch.int32, device=tokens.device)
+    with audience(canvas, recorder, streamer, progress) as listeners:
+        for event in _decode(canvas, forward, look, strategy, eos, passes):
+            tokens = event.tokens
+            steps += event.inputs.remaining > 0
+            for listener in listeners:
+                listener(event)
+            if completion.all_zero(event.remaining):
+                break
+    trace = recorder.trace(tokens, steps) if recorder else None
+    return GenerateOutput(tokens, steps, trace)
+
+
+def _decode(
+    canvas: Canvas,
+    forward: Forward,
+    look: Callable[..., StepInputs],
+    strategy: Strategy,
+    eos: Tensor | None,
+    passes: int,
+) -> Iterator[StepEvent]:
+    """The loop itself, without an end: further steps change nothing once all rows are complete."""
+    tokens, state = canvas.tokens, None
+    masked = canvas.masked(tokens)
+    gen_length = remaining = masked.sum(-1, dtype=torch.int32)
+    for step in range(passes):
+        positions = canvas.nodes(tokens, masked)
+        logits, scores = forward(tokens, positions)
+        inputs = strategy.observe(
+            look(
+                tokens,
+                positions,
+                logits,
+                scores=scores,
+                remaining=remaining,
+                gen_length=gen_length,
+                state=state,
+                step=step,
+            )
+        )
+        selected = strategy.select(inputs)
+
+        tokens = tokens.clone()  # the model, the state and listeners may keep what they were given
+        ops.commit_(tokens, positions, inputs.token, selected)
+        if eos is not None:
+            tokens = fill_after_eos(tokens, canvas, eos)
+        masked, state = canvas.masked(tokens), inputs.state
+        remaining = masked.sum(-1, dtype=torch.int32)
+        yield StepEvent(step, tokens, inputs, selected, remaining)

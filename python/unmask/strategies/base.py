@@ -1,0 +1,158 @@
+"""What a strategy is, and what it gets to see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from unmask import ops
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInputs:
+    """Everything known after one forward pass. B sequences, L positions, N nodes, V tokens.
+
+    :meth:`from_logits` makes one in a loop of your own; :func:`unmask.generate` does the same.
+    """
+
+    tokens: Tensor  # int64 [B, L], masks included
+    positions: Tensor  # int32 [B, N], where the nodes are; -1 pads
+    token: Tensor  # int64 [B, N], what a node would become; -1: nothing to commit
+    confidence: Tensor  # f32 [B, N], the probability of that token
+    entropy: Tensor  # f32 [B, N], nats
+    logsumexp: Tensor  # f32 [B, N]
+    ids: Tensor  # int64 [B, N, candidates], the most probable tokens
+    probs: Tensor  # f32 [B, N, candidates]
+    logits: Tensor  # [B, L, V], the model's own
+    remaining: Tensor  # int32 [B], masks left in the row before this step
+    gen_length: Tensor  # int32 [B], masks of the row at the start
+    scores: Tensor | None = None  # f32 [B, N, N], attention of node i to node j
+    state: Any = None  # what the strategy's observe() left behind in the pass before
+    seed: int | Tensor = 0  # an int, or int64 [B] with one seed per request
+    step: int | Tensor = 0  # number of this pass, from 0
+    row_shift: int = 0  # position p reads row max(p - row_shift - row_offset, 0) of the logits
+    row_offset: int = 0
+    logit_scale: float = 1.0
+
+    @classmethod
+    def from_logits(
+        cls,
+        tokens: Tensor,
+        positions: Tensor,
+        logits: Tensor,
+        *,
+        candidates: int = 1,
+        remaining: Tensor | None = None,
+        gen_length: Tensor | None = None,
+        scores: Tensor | None = None,
+        state: Any = None,
+        seed: int | Tensor = 0,
+        step: int | Tensor = 0,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        suppress_tokens: Any = None,
+        row_shift: int = 0,
+        row_offset: int = 0,
+        logit_scale: float = 1.0,
+    ) -> "StepInputs":
+        """Look at one pass's logits through :func:`unmask.topk_confidence`.
+
+        Args:
+            tokens: [B, L] int64.
+            positions: [B, N] int32, from :func:`unmask.masked_positions`.
+            logits: [B, L, V].
+            candidates: how many ids and probs per node.
+            remaining: [B] int32; default: as many as there are nodes.
+            gen_length: [B] int32; default: ``remaining``, which makes every step a first step.
+            scores: [B, N, N] float32 from :class:`unmask.AttentionTap`, for strategies that
+                need attention.
+            state: the ``state`` of the inputs that observe() returned in the pass before.
+
+        The others are those of :func:`unmask.topk_confidence`, which also checks them.
+
+        Example:
+            >>> import torch
+            >>> from unmask import Threshold, commit_, masked_positions
+            >>> tokens, mask = torch.tensor([[7, 0, 0]]), 0
+            >>> positions = masked_positions(tokens, mask)
+            >>> logits = torch.tensor([[[0.0, 0, 0, 0], [0, 9, 0, 0], [0, 0, 1, 0]]])
+            >>> inputs = StepInputs.from_logits(tokens, positions, logits)
+            >>> selected = Threshold(0.9).select(inputs)
+            >>> commit_(tokens, positions, inputs.token, selected).tolist(), tokens.tolist()
+            ([1], [[7, 1, 0]])
+        """
+        best = ops.topk_confidence(
+            logits,
+            positions,
+            k=candidates,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            logit_scale=logit_scale,
+            row_shift=row_shift,
+            row_offset=row_offset,
+            suppress_tokens=suppress_tokens,
+            seed=seed,
+            step=step,
+        )
+        if remaining is None:
+            remaining = (positions >= 0).sum(-1).int()
+        return cls(
+            tokens=tokens,
+            positions=positions,
+            **best._asdict(),
+            logits=logits,
+            remaining=remaining,
+            gen_length=remaining if gen_length is None else gen_length,
+            scores=scores,
+            state=state,
+            seed=seed,
+            step=step,
+            row_shift=row_shift,
+            row_offset=row_offset,
+            logit_scale=logit_scale,
+        )
+
+
+class Strategy(ABC):
+    """Says which masked tokens may be revealed now.
+
+    Subclass it to write your own; :func:`unmask.generate` takes any. ``select`` must be pure and
+    must not wait for the device: no ``.item()``, no ``if`` on a tensor. The operators are built for
+    that, and keep the promise that every row with a mask reveals at least one token:
+
+        >>> @dataclass(frozen=True)
+        ... class Margin(Strategy):
+        ...     '''Reveal where the best token leads the second best by far.'''
+        ...
+        ...     margin: float = 0.5
+        ...     candidates = 2
+        ...
+        ...     def select(self, inputs: StepInputs) -> Tensor:
+        ...         lead = inputs.probs[..., 0] - inputs.probs[..., 1]
+        ...         return ops.select(lead, inputs.token, "threshold", self.margin)
+    """
+
+    needs_attention: ClassVar[bool] = False
+    """Whether ``inputs.scores`` must be there; ``generate`` then taps the model's attention."""
+
+    candidates: ClassVar[int] = 1
+    """How many of each node's most probable tokens it wants in ``inputs.ids`` and ``.probs``."""
+
+    layers: float | Sequence[int] = 0.3
+    """Whose attention: the last fraction of the layers, or a list of them."""
+
+    @abstractmethod
+    def select(self, inputs: StepInputs) -> Tensor:
+        """Which nodes to reveal: bool [B, N], never a padded one."""
+
+    def observe(self, inputs: StepInputs) -> StepInputs:
+        """Fold this pass into the strategy's memory, before ``select``.
+
+        Returns the inputs with another ``state``; a loop hands that to the next pass. The state
+        belongs to the loop, not to the strategy, so that one strategy can serve many loops.
+        """
+        return inputs

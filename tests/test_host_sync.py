@@ -1,0 +1,158 @@
+"""Nothing inside the loop may wait for the device: no operation that reads a tensor on the host."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import unmask
+from models import MASK, Scripted, Transformer
+from torch.utils._python_dispatch import TorchDispatchMode
+from unmask import (
+    DAPD,
+    KLASS,
+    EntropyBound,
+    Factor,
+    Random,
+    Strategy,
+    Threshold,
+    TopConfidence,
+    generate,
+)
+from unmask.decoding.host import CompletionFlag
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WAITING = {
+    "_local_scalar_dense",
+    "is_nonzero",
+    "item",
+    "nonzero",
+    "nonzero_numpy",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "equal",
+    "repeat_interleave",
+}
+
+
+class HostReads(TorchDispatchMode):
+    """Collects the operations that on CUDA would make the host wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        by_mask = name in {"index", "index_put", "index_put_"} and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if name in WAITING or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda t: t[0].item(),
+        lambda t: bool(t.any()),
+        lambda t: int(t.sum()),
+        lambda t: t[t > 0],
+        lambda t: t.nonzero(),
+        lambda t: t.masked_select(t > 0),
+        lambda t: t.unique(),
+        lambda t: t.index_put_([t > 0], torch.tensor(1)),
+    ],
+)
+def test_the_detector_detects(read: Any) -> None:
+    with HostReads() as reads:
+        read(torch.tensor([1, 0, 2]))
+    assert reads.found != []
+
+
+@pytest.mark.parametrize("place", ["generate.py", "strategies", "decoding/canvas.py"])
+def test_reads_that_are_no_operation_on_the_cpu_are_not_written_either(place: str) -> None:
+    path = Path(unmask.__file__).parent / place
+    for file in [path] if path.is_file() else path.glob("*.py"):
+        calls = [
+            node.func
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Call)
+        ]
+        names = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+        assert not names & {"item", "tolist", "cpu", "numpy", "synchronize", "nonzero"}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        TopConfidence(2),
+        Random(2),
+        Threshold(0.6),
+        Factor(),
+        EntropyBound(0.5),
+        KLASS(0.3, 0.05),
+        DAPD.staged(),
+        DAPD.direct(),
+        DAPD.confident_first(late="switch", edge="rowsum", normalize=True),
+    ],
+    ids=repr,
+)
+def test_generate_reads_nothing_on_the_host(strategy: Strategy) -> None:
+    given = torch.tensor([[0, 1, MASK], [2, 3, 4]])
+    with HostReads() as reads:
+        out = generate(
+            Transformer(),
+            given,
+            12,
+            block_length=5,
+            strategy=strategy,
+            attention_mask=torch.tensor([[0, 1, 1], [1, 1, 1]]),
+            eos_token_id=[9, 8],
+            temperature=0.7,
+            seed=torch.tensor([1, 2]),
+            return_trace=True,
+        )
+    assert reads.found == []
+    assert int(out.steps.max()) > 1
+
+
+def test_completion_is_known_at_once_or_one_call_later(device: torch.device) -> None:
+    counts = [[2, 1], [1, 0], [0, 0], [0, 0]]
+    at_once = [False, False, True, True]
+    later = [False, False, False, True]
+    for patient in [False, True]:
+        flag = CompletionFlag(device, patient=patient)
+        answers = [flag.all_zero(torch.tensor(count, device=device)) for count in counts]
+        assert answers == (at_once if patient or device.type == "cpu" else later)
+
+
+def test_the_number_of_operations_per_step_does_not_depend_on_the_batch() -> None:
+    class Counting(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    def operations(batch: int, steps: int) -> int:
+        with Counting() as counting:
+            generate(
+                Scripted(),
+                torch.ones(batch, 2).long(),
+                steps,
+                block_length=4,
+                strategy=TopConfidence(),
+                eos_token_id=11,
+            )
+        return counting.count
+
+    assert operations(1, 8) == operations(16, 8)
+    per_step = (operations(3, 12) - operations(3, 8)) / 4
+    assert per_step < 60

@@ -1,0 +1,248 @@
+"""A fused step is the composition of the operators, to the bit, and reports what it did."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+import unmask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from unmask import dapd_step_, masked_positions, reference, threshold_step_
+from unmask.ops import StepResult
+
+MASK = 9
+VOCABULARY = 40
+RULES = {
+    "threshold": (unmask.threshold_step_, "threshold", 0.3),
+    "factor": (unmask.factor_step_, "factor", 2.5),
+    "entropy": (unmask.entropy_bound_step_, "gamma", 2.0),
+    "top": (unmask.top_confidence_step_, "tokens_per_step", 3),
+    "random": (unmask.random_step_, "tokens_per_step", 3),
+}
+SAMPLINGS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3, "step": 2},
+    {"logit_scale": 2.0, "row_shift": 1, "suppress_tokens": [MASK, 3]},
+]
+
+
+def random_case(
+    batch: int, length: int, rng: torch.Generator, dtype: torch.dtype = torch.int64
+) -> tuple[Tensor, Tensor]:
+    """Tokens and logits; the first row is all masks, the last has none."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=rng, device=rng.device)
+
+    masked = uniform(batch, length) < torch.linspace(1, 0, batch, device=rng.device)[:, None]
+    tokens = torch.where(masked, MASK, 1).to(dtype)
+    logits = (uniform(batch, length, VOCABULARY) * 3).round()  # many ties
+    logits[..., 5] += 6 * uniform(batch, length)
+    logits[:, -1] = float("nan")  # a position with nothing to reveal
+    return tokens, logits
+
+
+def assert_same(result: StepResult, expected: StepResult) -> None:
+    for name, ours, theirs in zip(StepResult._fields, result, expected, strict=True):
+        assert ours.dtype == theirs.dtype, name
+        assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize("length", [1, 33, 70])
+def test_equals_the_operators(
+    rule: str, dtype: torch.dtype, sampling: dict[str, Any], length: int, rng: torch.Generator
+) -> None:
+    step, argument, limit = RULES[rule]
+    start = torch.tensor([0, 0, length // 2, 0], device=rng.device)
+    for window in ({}, {"start": length // 3, "capacity": 20}, {"start": start, "stop": length}):
+        tokens, logits = random_case(4, length, rng, dtype)
+        other = tokens.clone()
+        result = step(tokens, logits, mask_id=MASK, **{argument: limit}, **window, **sampling)
+        expected = reference.select_step_(
+            other, logits, mask_id=MASK, rule=rule, limit=limit, **window, **sampling
+        )
+        assert_same(result, expected)
+        assert torch.equal(tokens, other)
+
+
+DAPD_CONFIGURATIONS: list[dict[str, Any]] = [
+    {"edge": edge, "normalize": normalize, "late": late, "precommit": precommit}
+    for edge, normalize, late, precommit in product(
+        ["rowmax", "rowsum", "raw"], [False, True], [None, "union", "switch"], [None, 0.5]
+    )
+]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_dapd_equals_the_operators(
+    sampling: dict[str, Any], dtype: torch.dtype, rng: torch.Generator
+) -> None:
+    nodes, length = 40, 70
+    for number, configuration in enumerate(DAPD_CONFIGURATIONS):
+        tokens, logits = random_case(4, length, rng, dtype)
+        scores = torch.rand(4, nodes, nodes, generator=rng, device=rng.device) ** 8
+        gen_length = torch.tensor([70, 90, 60, 0], device=rng.device).int()
+        options = configuration | {"tau_max": 0.5, "late_threshold": 0.4, "late_progress": 0.3}
+        if number % 2:
+            options["gen_length"] = gen_length
+        window = {"start": 10, "stop": 60} if number % 3 else {}
+        other = tokens.clone()
+        result = dapd_step_(tokens, logits, scores, mask_id=MASK, **options, **window, **sampling)
+        expected = reference.dapd_step_(
+            other, logits, scores, mask_id=MASK, **options, **window, **sampling
+        )
+        assert_same(result, expected)
+        assert torch.equal(tokens, other)
+
+
+def test_given_positions_are_the_nodes(rng: torch.Generator) -> None:
+    tokens, logits = random_case(3, 50, rng)
+    positions = masked_positions(tokens, MASK, capacity=24)[:, ::2].contiguous()
+    scores = torch.rand(3, 12, 12, generator=rng, device=rng.device)
+    shared: dict[str, Any] = {"mask_id": MASK, "positions": positions}
+    mine, theirs = tokens.clone(), tokens.clone()
+    result = threshold_step_(mine, logits, threshold=0.5, **shared)
+    expected = reference.select_step_(theirs, logits, rule="threshold", limit=0.5, **shared)
+    assert_same(result, expected)
+    assert torch.equal(mine, theirs)
+    result = dapd_step_(mine, logits, scores, **shared)
+    assert_same(result, reference.dapd_step_(theirs, logits, scores, **shared))
+    assert torch.equal(mine, theirs)
+
+
+def test_seeds_and_steps_on_the_device(rng: torch.Generator) -> None:
+    tokens, logits = random_case(3, 50, rng)
+    sampling = {
+        "temperature": 1.0,
+        "seed": torch.tensor([5, 6, 7], device=rng.device),
+        "step": torch.tensor([4], device=rng.device),
+    }
+    other = tokens.clone()
+    result = unmask.random_step_(tokens, logits, mask_id=MASK, tokens_per_step=9, **sampling)
+    expected = reference.select_step_(
+        other, logits, mask_id=MASK, rule="random", limit=9, **sampling
+    )
+    assert_same(result, expected)
+    assert torch.equal(tokens, other)
+
+
+def test_half_precision_and_strided_inputs(rng: torch.Generator) -> None:
+    tokens, logits = random_case(3, 40, rng)
+    wide_tokens = torch.full((3, 60), 2, device=rng.device)
+    wide_tokens[:, 10:50] = tokens
+    wide_logits = torch.zeros(3, 40, 2 * VOCABULARY, dtype=torch.bfloat16, device=rng.device)
+    wide_logits[..., :VOCABULARY] = logits
+    view, narrow = wide_tokens[:, 10:50], wide_logits[..., :VOCABULARY]
+    result = threshold_step_(view, narrow, mask_id=MASK, threshold=0.5)
+    expected = reference.select_step_(
+        tokens, narrow.contiguous(), mask_id=MASK, rule="threshold", limit=0.5
+    )
+    assert_same(result, expected)
+    assert torch.equal(view, tokens)
+    assert (wide_tokens[:, :10] == 2).all()
+    assert (wide_tokens[:, 50:] == 2).all()
+
+
+def test_counts_masks_of_the_whole_row_and_revealed_ones(device: torch.device) -> None:
+    """A model may predict the mask token: it is written, and the mask remains."""
+    tokens = torch.tensor([[MASK, 1, MASK, MASK]], device=device)
+    logits = torch.zeros(1, 4, VOCABULARY, device=device)
+    logits[..., MASK] = 20.0
+    result = threshold_step_(tokens, logits, mask_id=MASK, stop=3)
+    assert [part.tolist() for part in result] == [[2], [3], [[True, True, False]]]
+    again = threshold_step_(tokens, logits, mask_id=MASK, stop=3, suppress_tokens=[MASK])
+    assert [part.tolist() for part in again] == [[1], [2], [[True, False, False]]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), rule=st.sampled_from(sorted(RULES)), length=st.integers(1, 40))
+def test_steps_until_nothing_is_masked(seed: int, rule: str, length: int) -> None:
+    tokens, logits = random_case(3, length, torch.Generator().manual_seed(seed))
+    logits[:, -1] = 0.0  # every position has something to reveal
+    step, argument, limit = RULES[rule]
+    before = (tokens == MASK).sum(1)
+    for _ in range(length):
+        result = step(tokens, logits, mask_id=MASK, suppress_tokens=[MASK], **{argument: limit})
+        left = (tokens == MASK).sum(1)
+        assert torch.equal(result.remaining, left.int())
+        assert torch.equal(result.committed, (before - left).int())
+        assert torch.equal(left < before, before > 0), "every row with masks makes progress"
+        before = left
+    assert (before == 0).all()
+
+
+def test_no_row_and_no_node(device: torch.device) -> None:
+    logits = torch.zeros(2, 5, VOCABULARY, device=device)
+    tokens = torch.full((2, 5), MASK, device=device)
+    result = threshold_step_(tokens, logits, mask_id=MASK, stop=0)
+    assert [part.tolist() for part in result] == [[0, 0], [5, 5], [[], []]]
+    result = dapd_step_(tokens[:0], logits[:0], logits.new_zeros(0, 3, 3), mask_id=MASK)
+    assert [part.shape for part in result] == [(0,), (0,), (0, 3)]
+
+
+def test_says_what_is_wrong_and_writes_nothing(device: torch.device) -> None:
+    tokens = torch.full((2, 5), MASK, device=device)
+    logits = torch.zeros(2, 5, VOCABULARY, device=device)
+    scores = torch.zeros(2, 5, 5, device=device)
+
+    def dapd(**change: Any) -> None:
+        arguments = {"tokens": tokens, "logits": logits, "scores": scores, "mask_id": MASK}
+        dapd_step_(**(arguments | change))
+
+    for change, message in [
+        ({"tokens": tokens.float()}, "tokens must be int64 or int32, got float32"),
+        ({"tokens": tokens[:1].expand(2, 5)}, "tokens must have rows that do not overlap"),
+        ({"logits": logits[0]}, r"logits must be \[B, L, V\], got float32 \[5, 40\]"),
+        ({"logits": logits[:1]}, r"logits must be \[B, L, V\] = \[2, any, any\], got \[1, 5, 40\]"),
+        ({"scores": scores[:, :4]}, r"scores must be \[B, N, N\]"),
+        ({"edge": "width"}, "edge must be one of 'rowmax', 'rowsum', 'raw', got 'width'"),
+        ({"order": "width"}, "order must be one of"),
+        ({"late": "never"}, "late must be one of"),
+        ({"tau_min": float("nan")}, "tau_min must be finite, got nan"),
+        ({"tau_max": float("inf")}, "tau_max must be finite, got inf"),
+        ({"gen_length": tokens[0]}, r"gen_length must be \[B\] = \[2\], got \[5\]"),
+        ({"temperature": -1.0}, "temperature must be finite and at least 0, got -1"),
+        ({"start": 6}, r"start must be in 0\.\.5, got 6"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            dapd(**change)
+    with pytest.raises(ValueError, match="limit must be a whole number >= 1"):
+        unmask.top_confidence_step_(tokens, logits, mask_id=MASK, tokens_per_step=0)
+    with pytest.raises(TypeError, match="a step has no argument named 'temprature'"):
+        threshold_step_(tokens, logits, mask_id=MASK, temprature=1.0)
+    with pytest.raises(TypeError, match="a step has no argument named 'capacity'"):
+        dapd(capacity=3)
+    assert (tokens == MASK).all()
+
+
+def test_a_position_outside_is_refused_before_anything_is_written() -> None:
+    tokens, logits = torch.full((1, 5), MASK), torch.zeros(1, 9, VOCABULARY)
+    positions = torch.tensor([[0, 6]], dtype=torch.int32)  # logits reach it, tokens do not
+    with pytest.raises(ValueError, match=r"positions must be in -1\.\.4, got 6"):
+        threshold_step_(tokens, logits, mask_id=MASK, positions=positions)
+    assert (tokens == MASK).all()
+
+
+def test_registration(rng: torch.Generator) -> None:
+    tokens, logits = random_case(2, 20, rng)
+    scores = torch.rand(2, 12, 12, generator=rng, device=rng.device)
+    ops = torch.ops.unmask
+    torch.library.opcheck(
+        ops.select_step_.default,
+        (tokens.clone(), logits),
+        {"mask_id": MASK, "rule": "threshold", "limit": 0.5, "stop": 15},
+    )
+    torch.library.opcheck(
+        ops.dapd_step_.default, (tokens.clone(), logits, scores), {"mask_id": MASK}
+    )
+    for step, inputs in [(threshold_step_, (logits,)), (dapd_step_, (logits, scores))]:
+        mine, theirs = tokens.clone(), tokens.clone()
+        compiled = torch.compile(step, fullgraph=True)
+        assert_same(compiled(mine, *inputs, mask_id=MASK), step(theirs, *inputs, mask_id=MASK))
+        assert torch.equal(mine, theirs)
