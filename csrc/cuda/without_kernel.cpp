@@ -21,6 +21,9 @@ Status attention_scores_from_probs(const AttentionScoresFromProbsArgs&, Stream) 
 Status dependency_graph(const DependencyGraphArgs&, Stream) {
   return no_kernel("dependency_graph");
 }
+Status independent_set_csr(const IndependentSetCsrArgs&, Stream) {
+  return no_kernel("independent_set_csr");
+}
 Status select(const SelectArgs&, Stream) { return no_kernel("select"); }
 Status dapd_select(const DapdSelectArgs&, Stream) { return no_kernel("dapd_select"); }
 Status select_step(const SelectStepArgs&, Stream) { return no_kernel("select_step_"); }

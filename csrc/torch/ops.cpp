@@ -6,7 +6,6 @@
 namespace unmask::torch_ops {
 
 void define(torch::Library& m) {
-TORCH_LIBRARY(unmask, m) {
   m.def(
       "attention_scores(Tensor query, Tensor key, Tensor positions, *, float? scale=None, "
       "Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, float weight=1.0) "

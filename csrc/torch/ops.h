@@ -13,6 +13,9 @@ class Library;
 
 namespace unmask::torch_ops {
 
+void define(torch::Library& m);  // the schemas
+void serve(torch::Library& m);   // the functions below, for every device they know
+
 using OptionalTensor = std::optional<at::Tensor>;
 using StepResult =
     std::tuple<at::Tensor, at::Tensor, at::Tensor>;  // committed, remaining, selected
@@ -37,9 +40,6 @@ std::tuple<at::Tensor, at::Tensor> dependency_graph_row_tau(const at::Tensor& sc
                                                             const at::Tensor& positions,
                                                             const at::Tensor& tau,
                                                             std::string_view edge, bool normalize);
-
-void define(torch::Library& m);  // the schemas
-void serve(torch::Library& m);   // the functions below, for every device they know
 
 at::Tensor independent_set(const at::Tensor& conflict, const at::Tensor& priority,
                            const OptionalTensor& eligible);
