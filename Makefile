@@ -31,7 +31,7 @@ lint: build  ## ruff, mypy --strict, clang-format; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FMT)
+	@echo clang-format --dry-run --Werror; $(VENV)/bin/clang-format --dry-run --Werror $(CXX_FMT)
 
 format: build  ## let the machines settle style
 	$(VENV)/bin/ruff check --fix .
@@ -55,6 +55,8 @@ tools:
 	  "unmask needs Python 3.10 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
 	  "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test ! -L $(VENV) || { echo \
+	  "$(VENV) is a link: installing would change what it points to. Choose another: make VENV=.venv-own"; exit 1; }
 	@command -v $${CXX:-g++} >/dev/null || { echo \
 	  "unmask needs a C++20 compiler, and there is no $${CXX:-g++}. On Debian and Ubuntu: apt-get install g++"; exit 1; }
 

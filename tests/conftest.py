@@ -29,7 +29,7 @@ def rng(device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For tests of many tiny steps, where threads that wait for each other cost the most."""
     threads = torch.get_num_threads()

@@ -109,6 +109,14 @@ def test_public_headers_stand_alone_in_cxx17(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+def test_what_public_headers_declare_is_exported() -> None:
+    """Everything else is compiled hidden: without this a program cannot link unmask::core."""
+    opens = 'namespace [[gnu::visibility("default")]] unmask {'
+    for path in in_room("include"):
+        opened = re.findall(r"^namespace .*unmask \{$", path.read_text(), re.M)
+        assert set(opened) <= {opens}, f"{name(path)} must say: {opens}"
+
+
 def operator_stems() -> list[str]:
     """An operator is a CPU file that a public header is named after."""
     public = {path.stem for path in (ROOT / "csrc/include/unmask").glob("*.h")}

@@ -52,32 +52,57 @@ struct Tile {
   uint32_t pairs[kSide];  // bit c of [r]: r and c are two existing nodes
 };
 
+// A perfect shuffle of a tile's kWays parts: it rotates the bits of an element's index (5 of its
+// row, 5 of its column) by log2(kWays).
+template <int kWays>
+UNMASK_INLINE void shuffle(const float* tile, float* out) {
+  constexpr int kPart = kSide * kSide / kWays;
+#pragma omp simd
+  for (int k = 0; k < kPart; ++k)
+    for (int way = 0; way < kWays; ++way) out[kWays * k + way] = tile[k + way * kPart];
+}
+
+// Five bits further, rows are columns; a walk over columns would not vectorise, this does.
+UNMASK_INLINE void transpose(float* tile, float* out) {
+  shuffle<4>(tile, out);
+  shuffle<4>(out, tile);
+  shuffle<2>(tile, out);
+}
+
+template <bool kNormalize>
+UNMASK_INLINE float score_of(float value, float row_sum) {
+  const float number = zero_if_nan(value);
+  return kNormalize ? zero_if_nan(number / row_sum) : number;
+}
+
+template <bool kNormalize>
 UNMASK_INLINE void load_tile(const Graph& graph, int64_t top, int64_t left, Tile& tile) {
   const int64_t rows = std::min<int64_t>(kSide, graph.nodes - top);
   const int64_t columns = std::min<int64_t>(kSide, graph.nodes - left);
-  float across[kSide][kSide] = {};  // [c][r]: the mirrored scores, as they lie in memory
+  float mirrored[kSide][kSide], across[kSide][kSide];
   for (int64_t c = 0; c < columns; ++c) {
     const float* row = graph.scores + (left + c) * graph.nodes + top;
-    for (int64_t r = 0; r < rows; ++r) across[c][r] = zero_if_nan(row[r]);
-    if (graph.row_sum)
-      for (int64_t r = 0; r < rows; ++r)
-        across[c][r] = zero_if_nan(across[c][r] / graph.row_sum[left + c]);
+    const float row_sum = kNormalize ? graph.row_sum[left + c] : 1.0f;
+    for (int64_t r = 0; r < rows; ++r) mirrored[c][r] = score_of<kNormalize>(row[r], row_sum);
+    std::fill(mirrored[c] + rows, mirrored[c] + kSide, 0.0f);
   }
+  std::fill(mirrored[columns], mirrored[kSide], 0.0f);
+  transpose(mirrored[0], across[0]);
+
   const uint32_t columns_there = existing(graph.positions, left, columns);
   for (int64_t r = 0; r < rows; ++r) {
-    const bool there = graph.positions[top + r] >= 0;
     const int64_t self = top + r - left;
-    tile.pairs[r] = there ? columns_there : 0u;
-    if (self >= 0 && self < kSide) tile.pairs[r] &= ~(1u << self);
+    uint32_t pairs = graph.positions[top + r] >= 0 ? columns_there : 0u;
+    if (self >= 0 && self < kSide) pairs &= ~(1u << self);
+    tile.pairs[r] = pairs;
 
-    float* out = tile.score[r];
     const float* row = graph.scores + (top + r) * graph.nodes + left;
-    std::fill(out + columns, out + kSide, 0.0f);
-    for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(row[c]);
-    if (graph.row_sum)
-      for (int64_t c = 0; c < columns; ++c) out[c] = zero_if_nan(out[c] / graph.row_sum[top + r]);
-    for (int c = 0; c < kSide; ++c) out[c] = zero_if_nan((out[c] + across[c][r]) * 0.5f);
-    for (int c = 0; c < kSide; ++c) out[c] = tile.pairs[r] >> c & 1u ? out[c] : 0.0f;
+    const float row_sum = kNormalize ? graph.row_sum[top + r] : 1.0f;
+    for (int64_t c = 0; c < columns; ++c) {
+      const float both = score_of<kNormalize>(row[c], row_sum) + across[r][c];
+      tile.score[r][c] = pairs >> c & 1u ? zero_if_nan(both * 0.5f) : 0.0f;
+    }
+    std::fill(tile.score[r] + columns, tile.score[r] + kSide, 0.0f);
   }
 }
 
@@ -111,14 +136,14 @@ UNMASK_INLINE uint32_t bits_above(const float* scores, float limit) {
   return bits;
 }
 
-// Rows [first, last) of one graph.
-UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t first, int64_t last) {
+template <bool kNormalize>
+UNMASK_INLINE void strip_of(const Graph& graph, int64_t first, int64_t last) {
   const int64_t words = words_for(graph.nodes);
   Tile tile;
   Lanes lanes;
   for (int64_t left = 0; left < graph.nodes; left += kSide)
     for (int64_t top = first; top < last; top += kSide) {
-      load_tile(graph, top, left, tile);
+      load_tile<kNormalize>(graph, top, left, tile);
       add_tile(tile, std::min<int64_t>(kSide, last - top), lanes.sum + (top - first),
                lanes.most + (top - first));
     }
@@ -130,12 +155,18 @@ UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t first, int64_t last) 
   }
   for (int64_t word = 0; word < words; ++word)
     for (int64_t top = first; top < last; top += kSide) {
-      load_tile(graph, top, word * kSide, tile);
+      load_tile<kNormalize>(graph, top, word * kSide, tile);
       for (int64_t r = 0; r < std::min<int64_t>(kSide, last - top); ++r) {
         const uint32_t bits = bits_above(tile.score[r], limit[top - first + r]) & tile.pairs[r];
         graph.conflict[(top + r) * words + word] = static_cast<int32_t>(bits);
       }
     }
+}
+
+// Rows [first, last) of one graph.
+UNMASK_MULTIVERSION void strip(const Graph& graph, int64_t first, int64_t last) {
+  if (graph.row_sum) return strip_of<true>(graph, first, last);
+  strip_of<false>(graph, first, last);
 }
 
 // What a normalised row is divided by: its sum over the other nodes, in the same order as degrees.

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // What the model added to, or forbade in, its own attention. Strides may be 0 (broadcast).
 struct AttentionMask {

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // Reveal: write the chosen tokens into the sequence. A position outside [-1, length) is refused on
 // the CPU before anything is written, and left alone on CUDA, where nobody can be told.

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // In which order DAPD scans its candidates.
 enum class Order : int8_t { kDegreeTimesConfidence, kDegree, kConfidence };

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // When does node s, once taken, exclude candidate i? D is the symmetrised score.
 enum class Edge : int8_t {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // What a caller lends the CPU backend: its threads and its BLAS. Both are optional: without
 // threads everything runs on the calling one, without a BLAS a plain loop multiplies.

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // A batch of small directed conflict graphs.
 struct IndependentSetArgs {

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // One conflict graph too large for bits: compressed sparse rows.
 struct IndependentSetCsrArgs {

@@ -2,7 +2,7 @@
 
 #include "unmask/topk_confidence.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // How far each node's distribution moved since the previous forward pass.
 struct KlDivergenceArgs {

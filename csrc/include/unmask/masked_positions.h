@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // Where the masks are: the nodes of this step, numbered 0..capacity-1 by their slot. Bounds in
 // device memory cannot be judged without a synchronisation; they are clamped to [0, length].

@@ -6,7 +6,7 @@
 #include "unmask/status.h"
 #include "unmask/types.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // Rules that look at each node's own distribution. `limit` is the rule's one number.
 enum class Rule : int8_t {

@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // Success, or one sentence a caller can act on. Ignoring one is a compiler warning.
 class [[nodiscard]] Status {

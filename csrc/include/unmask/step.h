@@ -9,7 +9,7 @@
 #include "unmask/select.h"
 #include "unmask/topk_confidence.h"
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // What every fused step shares: the sequence, the logits, and what it reports.
 struct StepArgs {

@@ -4,7 +4,7 @@
 
 struct CUstream_st;  // cudaStream_t's pointee; must be declared outside the namespace
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 using Stream = ::CUstream_st*;  // the same type as cudaStream_t, without the CUDA headers
 

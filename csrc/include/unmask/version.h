@@ -1,6 +1,6 @@
 #pragma once
 
-namespace unmask {
+namespace [[gnu::visibility("default")]] unmask {
 
 // What this library was built from, and what it chose here: for `unmask doctor` and bug reports.
 struct BuildFacts {

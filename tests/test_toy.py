@@ -1,0 +1,371 @@
+"""The toy tasks judge what they draw, and the toy models are what they claim to be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from unmask import toy
+from unmask.toy import Grammar, MaskedTransformer, Questions, Sums, Task
+from unmask.toy.train import decode_one_by_one, main, new_model, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ALL = list(toy.TASKS.values())
+SHIPPED = ["grammar", "questions"]
+MEGABYTE = 10**6
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def by_name(task: Task) -> str:
+    return task.name
+
+
+@pytest.fixture(params=ALL, ids=by_name)
+def task(request: pytest.FixtureRequest) -> Task:
+    drawn: Task = request.param
+    return drawn
+
+
+@pytest.fixture(params=SHIPPED)
+def shipped(request: pytest.FixtureRequest) -> tuple[MaskedTransformer, Task]:
+    return toy.load(request.param)
+
+
+# --- The tasks --------------------------------------------------------------------------------
+
+
+def test_draws_only_correct_sequences(task: Task) -> None:
+    tokens = task.sample(500, generator())
+    assert tokens.shape == (500, task.length)
+    assert tokens.dtype == torch.int64
+    assert tokens.min() >= 0
+    assert tokens.max() < task.mask_token_id
+    assert (task.score(tokens) == 1).all()
+
+
+def test_a_seed_fixes_what_is_drawn(task: Task) -> None:
+    first = task.sample(50, generator(3))
+    assert torch.equal(first, task.sample(50, generator(3)))
+    assert not torch.equal(first, task.sample(50, generator(4)))
+
+
+def test_the_words_of_a_task_are_distinct_and_end_with_the_mask(task: Task) -> None:
+    assert len(set(task.vocab)) == len(task.vocab)
+    assert task.vocab[task.mask_token_id] == "[MASK]"
+    assert task.mask_token_id == len(task.vocab) - 1
+
+
+@pytest.mark.parametrize("unconditional", [Grammar(), Sums()], ids=by_name)
+def test_a_prompt_without_conditions_is_all_masks(unconditional: Task) -> None:
+    tokens = unconditional.sample(4, generator())
+    assert (unconditional.prompt(tokens) == unconditional.mask_token_id).all()
+
+
+def test_a_question_hides_its_four_answers_and_nothing_else() -> None:
+    task = Questions()
+    tokens = task.sample(100, generator())
+
+    prompt = task.prompt(tokens)
+
+    hidden = prompt == task.mask_token_id
+    assert hidden.sum(1).eq(20).all()
+    assert hidden.unflatten(1, (5, 7)).all(0).tolist() == [[False] * 3 + [True] * 4] * 5
+    assert torch.equal(prompt[~hidden], tokens[~hidden])
+
+
+def test_a_mask_left_over_is_wrong(task: Task) -> None:
+    tokens = task.sample(20, generator())
+    for position in task.generated.nonzero().flatten().tolist():
+        holed = tokens.clone()
+        holed[:, position] = task.mask_token_id
+        assert (task.score(holed) < 1).all()
+    assert (task.score(task.prompt(tokens)) == 0).all()
+
+
+def test_a_conjunction_out_of_place_is_wrong() -> None:
+    task = Grammar()
+    tokens = task.sample(50, generator())
+    conjunction = tokens[0, 3]
+    for position in range(task.length):
+        broken = tokens.clone()
+        broken[:, position] = conjunction if position % 4 != 3 else tokens[:, 0]
+        assert (task.score(broken) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "right"),
+    [
+        ("he plays chess and we eat soup and they read poems", True),
+        ("he play chess and we eat soup and they read poems", False),
+        ("he plays chess and we eats soup and they read poems", False),
+        ("he plays soup and we eat soup and they read poems", False),
+        ("he plays chess and we eat soup and they read they", False),
+    ],
+)
+def test_grammar_knows_its_language(sentence: str, right: bool) -> None:
+    task = Grammar()
+    row = torch.tensor([task.vocab.index(word) for word in sentence.split()])
+    assert task.score(row[None]).tolist() == [float(right)]
+    assert task.decode(row) == sentence
+
+
+def test_independent_words_fall_into_the_trap() -> None:
+    """Every marginal is right when columns are shuffled apart, and hardly a sentence is."""
+    task = Grammar()
+    tokens = task.sample(4000, generator())
+    order = torch.rand(tokens.shape, generator=generator(1)).argsort(0)
+    assert task.score(tokens.take_along_dim(order, 0)).mean() < 0.01  # (1/3 * 1/2)^3 = 0.005
+
+
+def test_any_single_change_breaks_a_sum() -> None:
+    task = Sums()
+    tokens = task.sample(100, generator())
+    for position in range(task.length):
+        broken = tokens.clone()
+        broken[:, position] = (broken[:, position] + 1) % 3
+        assert (task.score(broken) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "wrong"),
+    [
+        ("copy 3 8", ["8 3 3 8"], ["3 8 8 3", "8 3 3 3"]),
+        ("add 7 5", ["1 2 7 5"], ["1 2 5 7", "0 2 7 5"]),
+        ("split 4 9", ["0 4 9 0", "2 2 4 5"], ["2 2 4 4", "9 0 2 2"]),
+        ("twice 1 6", ["1 6 1 6", "6 1 6 1"], ["1 6 6 1", "1 1 6 6"]),
+    ],
+)
+def test_questions_know_their_answers(question: str, answers: list[str], wrong: list[str]) -> None:
+    task = Questions()
+
+    def correct(answer: str) -> bool:
+        words = f"{question} {answer}".split() * 5
+        tokens = torch.tensor([[task.vocab.index(word) for word in words]])
+        assert task.decode(tokens[0]).split(" | ")[0] == f"{question} -> {answer}"
+        found = task.correct(tokens)
+        assert found.shape == (1, 5)
+        assert task.score(tokens).item() == found.float().mean().item()
+        return bool(found.all())
+
+    assert all(correct(answer) for answer in answers)
+    assert not any(correct(answer) for answer in wrong)
+
+
+def test_each_question_counts_a_fifth() -> None:
+    task = Questions()
+    tokens = task.sample(30, generator())
+    tokens[:, [3, 10]] = task.mask_token_id  # the first answers of two of the five
+    assert task.score(tokens).tolist() == pytest.approx([0.6] * 30)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ("CAST", [{"copy", "add", "split", "twice"}] * 5),
+        ("ST", [{"split", "twice"}] * 5),
+        ("CA", [{"copy", "add"}] * 5),
+        (["S", "T", "C", "A", "ST"], [{"split"}, {"twice"}, {"copy"}, {"add"}, {"split", "twice"}]),
+    ],
+)
+def test_kinds_can_be_chosen(kinds: str | list[str], expected: list[set[str]]) -> None:
+    task = Questions()
+    tokens = task.sample(200, generator(), kinds=kinds)
+    asked = [{task.vocab[t] for t in column} for column in tokens[:, ::7].T.tolist()]
+    assert asked == expected
+    assert (task.score(tokens) == 1).all()
+
+
+@pytest.mark.parametrize("kinds", ["", "X", "CASt", ["S", "T"], ["C"] * 4 + [""]])
+def test_unknown_kinds_are_refused(kinds: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="kinds must be letters of 'CAST', or 5 strings"):
+        Questions().sample(1, generator(), kinds=kinds)
+
+
+def test_uncertain_questions_have_many_answers() -> None:
+    task = Questions()
+    tokens = task.sample(2000, generator(), kinds="ST").view(-1, 7)
+    asked = {tuple(row[:3]) for row in tokens.tolist()}
+    assert len({tuple(row) for row in tokens.tolist()}) > 3 * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("chain", "edges"), [(Grammar(), 6), (Sums(), 12)], ids=["grammar", "sums"]
+)
+def test_edges_are_a_graph(chain: Grammar | Sums, edges: int) -> None:
+    adjacent = chain.edges()
+    assert torch.equal(adjacent, adjacent.T)
+    assert not adjacent.diagonal().any()
+    assert adjacent.sum() == 2 * edges
+
+
+# --- The models -------------------------------------------------------------------------------
+
+
+def manual_logits(model: MaskedTransformer, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The forward pass written out, with softmax attention head by head."""
+    config, position = model.config, torch.arange(tokens.shape[1])
+    x = model.word.weight[tokens] + model.slot.weight[position % config.slots]
+    if model.block is not None:
+        x = x + model.block.weight[position // config.slots]
+    for layer in model.layers:
+        size = config.hidden_size // config.num_attention_heads
+        q, k, v = layer.attention.qkv(layer.attention_norm(x)).chunk(3, dim=-1)
+        heads = []
+        for start in range(0, config.hidden_size, size):
+            part = slice(start, start + size)
+            scores = q[..., part] @ k[..., part].mT / size**0.5
+            if mask is not None:
+                scores = scores.masked_fill(mask[:, None, :] == 0, float("-inf"))
+            heads.append(scores.softmax(-1) @ v[..., part])
+        x = x + layer.attention.out(torch.cat(heads, dim=-1))
+        x = x + layer.mlp(layer.mlp_norm(x))
+    return model.head(model.norm(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padded", [False, True])
+def test_forward_is_softmax_attention(task: Task, padded: bool) -> None:
+    model = new_model(task, seed=1)
+    tokens = task.prompt(task.sample(8, generator()))
+    mask = None
+    if padded:
+        mask = torch.ones_like(tokens)
+        mask[:4, -3:] = 0
+
+    logits = model(tokens, attention_mask=mask).logits
+
+    assert logits.shape == (8, task.length, len(task.vocab))
+    assert logits.dtype == torch.float32
+    # float32 sums of two orders: the fused attention does not add up in ours
+    torch.testing.assert_close(
+        logits[..., :-1], manual_logits(model, tokens, mask), rtol=1e-4, atol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_what_is_padding_cannot_matter(task: Task) -> None:
+    model = new_model(task, seed=1)
+    tokens = task.sample(8, generator())
+    mask = torch.ones_like(tokens)
+    mask[:, -2:] = 0
+    other = tokens.clone()
+    other[:, -2:] = task.mask_token_id
+
+    first, second = (model(t, attention_mask=mask).logits[:, :-2] for t in (tokens, other))
+
+    assert torch.equal(first, second)
+    assert not torch.equal(model(tokens).logits[:, :-2], model(other).logits[:, :-2])
+
+
+@torch.no_grad()
+def test_the_mask_is_never_predicted(task: Task) -> None:
+    model = new_model(task)
+    logits = model(task.prompt(task.sample(2, generator()))).logits
+    assert (logits[..., model.config.mask_token_id] == float("-inf")).all()
+    assert logits[..., : model.config.mask_token_id].isfinite().all()
+
+
+def test_too_long_a_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match="input_ids must have at most 11 positions, got 12"):
+        new_model(Grammar())(torch.zeros(1, 12, dtype=torch.int64))
+
+
+# --- The checkpoints --------------------------------------------------------------------------
+
+
+def test_checkpoints_fit_a_megabyte_together() -> None:
+    files = sorted(toy.CHECKPOINTS.glob("*.safetensors"))
+    assert [file.stem for file in files] == SHIPPED
+    assert sum(file.stat().st_size for file in files) < MEGABYTE
+
+
+@torch.no_grad()
+def test_a_shipped_model_has_learned_its_task(shipped: tuple[MaskedTransformer, Task]) -> None:
+    model, task = shipped
+    prompts = task.prompt(task.sample(100, generator()))
+    filled = decode_one_by_one(model, task, prompts, generator(1))
+    assert torch.equal(filled[:, ~task.generated], prompts[:, ~task.generated])
+    assert task.score(filled).mean() > 0.95
+
+
+def test_a_shipped_model_is_half_precision_on_disk_only(
+    shipped: tuple[MaskedTransformer, Task],
+) -> None:
+    model, task = shipped
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not model.training
+    stored = load_file(toy.CHECKPOINTS / f"{task.name}.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+
+
+def test_a_model_survives_its_file(task: Task, tmp_path: Path) -> None:
+    model, file = new_model(task, seed=2).half().float(), tmp_path / "model.safetensors"
+    model.save(file, task=task.name)
+
+    loaded, same_task = toy.load(task.name, file)
+
+    assert same_task is task
+    assert loaded.config == model.config
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+
+
+def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name must be one of grammar, questions, sums"):
+        toy.load("poetry")
+    with pytest.raises(FileNotFoundError, match=r"python -m unmask\.toy\.train sums"):
+        toy.load("sums", tmp_path / "none.safetensors")
+    other = tmp_path / "sums.safetensors"
+    new_model(Sums()).save(other)
+    with pytest.raises(ValueError, match="23 words and 11 positions for the task 'grammar'"):
+        toy.load("grammar", other)
+
+
+# --- Training ---------------------------------------------------------------------------------
+
+
+def test_training_learns_and_repeats_itself(task: Task) -> None:
+    losses = train(new_model(task, seed=5), task, steps=20, seed=5)
+
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert train(new_model(task, seed=5), task, steps=20, seed=5) == losses
+    assert train(new_model(task, seed=6), task, steps=20, seed=6) != losses
+
+
+def test_the_random_state_of_others_is_left_alone() -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    torch.manual_seed(9)
+    train(new_model(Grammar()), Grammar(), steps=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_command_writes_what_load_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "small.safetensors"
+
+    main(["grammar", "--steps", "3", "--out", str(out), "--threads", "1"])
+
+    printed = capsys.readouterr().out
+    assert "one token per step" in printed
+    assert "unmask demo" in printed
+    model, _ = toy.load("grammar", out)
+    assert model.config.num_hidden_layers == 1
+
+
+def test_the_command_explains_itself() -> None:
+    command = [sys.executable, "-m", "unmask.toy.train"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    for option in ("grammar", "questions", "sums", "--steps", "--seed", "--out", "--threads"):
+        assert option in shown.stdout
+    refused = subprocess.run([*command, "sums", "--steps", "0"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--steps and --threads must be at least 1" in refused.stderr
