@@ -2,14 +2,26 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from backends import Emulated, backends_of, load_emulation
 
-BACKENDS = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        backends = backends_of(metafunc.module.__name__)
+        if metafunc.function.__name__ == "test_registration":  # with torch, which knows no "simt"
+            backends = [backend for backend in backends if backend != "simt"]
+        metafunc.parametrize("device", backends, indirect=True)
 
 
-@pytest.fixture(params=BACKENDS)
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """Every operator test runs on each backend this machine has."""
-    return torch.device(request.param)
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Every operator test runs on each backend that has the operator."""
+    if request.param != "simt":
+        yield torch.device(request.param)
+        return
+    load_emulation()
+    with Emulated():
+        yield torch.device("cpu")
 
 
 @pytest.fixture

@@ -310,3 +310,20 @@ def test_registration(rng: torch.Generator) -> None:
 
     compiled = torch.compile(layers, fullgraph=True)
     assert torch.equal(compiled(query, key, positions), layers(query, key, positions))
+
+
+@pytest.mark.parametrize("offset", [1, 4, 7])
+def test_bits_do_not_depend_on_where_arrays_lie(offset: int) -> None:
+    """A BLAS sums in another order at another alignment; the operator must not let it."""
+    rng = torch.Generator().manual_seed(offset)
+    query, key = (heads(rng, 3, 2, 19, 9, torch.float32) for _ in range(2))
+    positions = nodes(rng, 3, 11, 19)
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        room = torch.empty(tensor.numel() + offset)
+        room[offset:] = tensor.flatten()
+        return room[offset:].view(tensor.shape)
+
+    here = attention_scores(query, key, positions)
+    there = attention_scores(moved(query), moved(key), positions)
+    assert torch.equal(here, there)

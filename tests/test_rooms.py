@@ -22,7 +22,7 @@ ROOMS = {
     "core": ({"core/", "unmask/"}, [STANDARD]),
     "cpu": ({"cpu/", "core/", "unmask/"}, [STANDARD, re.compile(r"immintrin\.h")]),
     "cuda": (
-        {"cuda/", "core/", "unmask/"},
+        {"cuda/", "core/", "unmask/", "simt/simt.h"},  # the last: portable.cuh, for tests
         [STANDARD, re.compile(r"cuda_runtime\.h|cuda_(bf|fp)16\.h|cub/.*")],
     ),
     "torch": ({"torch/", "core/", "unmask/"}, [STANDARD, TORCH]),

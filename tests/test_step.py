@@ -246,3 +246,55 @@ def test_registration(rng: torch.Generator) -> None:
         compiled = torch.compile(step, fullgraph=True)
         assert_same(compiled(mine, *inputs, mask_id=MASK), step(theirs, *inputs, mask_id=MASK))
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_arrays_take_the_same_step(rule: str) -> None:
+    tokens, logits = random_case(3, 33, torch.Generator().manual_seed(1))
+    positions = masked_positions(tokens, MASK)
+    step, argument, limit = RULES[rule]
+    copy = tokens.clone().numpy()
+
+    here = unmask.arrays.select_step_(
+        copy,
+        logits.numpy(),
+        positions.numpy(),
+        mask_id=MASK,
+        rule=rule,
+        limit=limit,
+        seed=4,
+        step=2,
+    )
+    there = step(
+        tokens, logits, mask_id=MASK, positions=positions, seed=4, step=2, **{argument: limit}
+    )
+
+    assert torch.equal(torch.from_numpy(copy), tokens)
+    assert_same(StepResult(*map(torch.from_numpy, here)), there)
+
+
+def test_arrays_take_the_same_step_of_dapd() -> None:
+    rng = torch.Generator().manual_seed(2)
+    tokens, logits = random_case(3, 33, rng)
+    positions = masked_positions(tokens, MASK)
+    scores = torch.rand(3, 33, 33, generator=rng)
+    copy = tokens.clone().numpy()
+    options: dict[str, Any] = {"mask_id": MASK, "tau_min": 0.2, "precommit": 0.9, "late": "union"}
+
+    here = unmask.arrays.dapd_step_(
+        copy, logits.numpy(), scores.numpy(), positions.numpy(), **options
+    )
+    there = dapd_step_(tokens, logits, scores, positions=positions, **options)
+
+    assert torch.equal(torch.from_numpy(copy), tokens)
+    assert_same(StepResult(*map(torch.from_numpy, here)), there)
+
+
+def test_arrays_that_may_not_be_written_are_refused() -> None:
+    tokens, logits = random_case(1, 4, torch.Generator().manual_seed(3))
+    fixed, positions = tokens.numpy(), masked_positions(tokens, MASK).numpy()
+    fixed.flags.writeable = False
+    with pytest.raises(ValueError, match="tokens must be writeable"):
+        unmask.arrays.select_step_(
+            fixed, logits.numpy(), positions, mask_id=MASK, rule="top", limit=1
+        )

@@ -6,11 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __CUDACC__
-#define UNMASK_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define UNMASK_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "core/host_device.h"
 
 namespace unmask::exact {
 

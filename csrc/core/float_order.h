@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/host_device.h"
+
 namespace unmask {
 
 // Larger key, larger value. -0 equals +0; every NaN is below -inf.
-inline uint32_t order_key(float value) {
+UNMASK_HOST_DEVICE uint32_t order_key(float value) {
   if (value != value) return 0;
   value += 0.0f;  // -0 becomes +0
   uint32_t bits;
@@ -17,7 +19,7 @@ inline uint32_t order_key(float value) {
 }
 
 // The value that has this key; zero comes back as +0.
-inline float value_of_key(uint32_t key) {
+UNMASK_HOST_DEVICE float value_of_key(uint32_t key) {
   const uint32_t bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
   float value;
   std::memcpy(&value, &bits, sizeof value);
@@ -25,7 +27,7 @@ inline float value_of_key(uint32_t key) {
 }
 
 // Sorting these ascending visits values in descending order, ties to the lower index.
-inline uint64_t rank_key(float value, uint32_t index) {
+UNMASK_HOST_DEVICE uint64_t rank_key(float value, uint32_t index) {
   return static_cast<uint64_t>(~order_key(value)) << 32 | index;
 }
 

@@ -2,9 +2,12 @@
 // batch row: products with every key by the caller's BLAS, then one fused pass of scale, mask, exp
 // and sum per row, of which only the masked columns are kept.
 //
-// Tiles are 32 queries high, zero padded: the bits of a row do not depend on its neighbours. Heads
-// are added in ascending order in float32, and the sum is multiplied by weight / query_heads.
+// Tiles are 32 queries high, zero padded, and every matrix starts on a cache line, because a BLAS may
+// sum in another order for another shape or alignment: the bits of a row do not depend on the rest of
+// the batch. Heads are added in ascending order in float32, and the sum is multiplied by weight / query_heads.
 #include "unmask/attention_scores.h"
+
+#include <cstdint>
 
 #include "cpu/attention_rows.h"
 #include "cpu/check_positions.h"
@@ -17,6 +20,20 @@ namespace {
 constexpr int64_t kTile = 32;       // queries multiplied at once
 constexpr int64_t kKeyBlock = 512;  // keys multiplied at once: 256 KB as float32, for the cache
 constexpr int64_t kLanes = 16;      // tiles in work at once, each with its own scratch
+
+constexpr int64_t kLine = 64;  // bytes of a cache line
+constexpr int64_t kLineFloats = kLine / static_cast<int64_t>(sizeof(float));
+
+constexpr int64_t whole_lines(int64_t floats) {
+  return (floats + kLineFloats - 1) / kLineFloats * kLineFloats;
+}
+
+bool on_a_line(const void* data) { return reinterpret_cast<uintptr_t>(data) % kLine == 0; }
+
+float* next_line(float* data) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  return reinterpret_cast<float*>((address + kLine - 1) / kLine * kLine);
+}
 
 int64_t tiles_per_row(int64_t nodes) { return (nodes + kTile - 1) / kTile; }
 
@@ -32,11 +49,11 @@ struct Scratch {
   int64_t query, keys, products, row, sums;  // sizes, in floats
 
   explicit Scratch(const AttentionScoresArgs& args)
-      : query(kTile * args.head_dim),
-        keys(std::min(kKeyBlock, columns(args)) * args.head_dim),
-        products(kTile * columns(args)),
-        row(columns(args)),
-        sums(kTile * args.nodes) {}
+      : query(whole_lines(kTile * args.head_dim)),
+        keys(whole_lines(std::min(kKeyBlock, columns(args)) * args.head_dim)),
+        products(whole_lines(kTile * columns(args))),
+        row(whole_lines(columns(args))),
+        sums(whole_lines(kTile * args.nodes)) {}
 
   int64_t total() const { return query + keys + products + row + sums; }
 };
@@ -44,7 +61,7 @@ struct Scratch {
 }  // namespace
 
 int64_t attention_scores_workspace(const AttentionScoresArgs& args) {
-  return lanes(args) * Scratch(args).total();
+  return lanes(args) * Scratch(args).total() + kLineFloats;
 }
 
 namespace cpu {
@@ -62,7 +79,7 @@ class TileWork {
         first_(std::min(tile * kTile, nodes_.count)),
         rows_(std::min(kTile, nodes_.count - first_)) {
     const Scratch size(args);
-    query_ = args.workspace + lane * size.total();
+    query_ = next_line(args.workspace) + lane * size.total();
     keys_ = query_ + size.query;
     products_ = keys_ + size.keys;
     row_ = products_ + size.products;
@@ -105,9 +122,11 @@ class TileWork {
     const int64_t key_head = head / (args_.query_heads / args_.key_heads);
     const void* matrix =
         at(args_.key, batch_ * args_.key_stride[0] + key_head * args_.key_stride[1]);
-    const bool as_they_are = args_.type == DType::kFloat32 && row_keys_.at == nullptr &&
-                             args_.key_stride[2] == args_.head_dim;
-    if (as_they_are) return static_cast<const float*>(matrix) + first * args_.head_dim;
+    if (args_.type == DType::kFloat32 && row_keys_.at == nullptr &&
+        args_.key_stride[2] == args_.head_dim) {
+      const float* as_they_are = static_cast<const float*>(matrix) + first * args_.head_dim;
+      if (on_a_line(as_they_are)) return as_they_are;
+    }
     load_rows(matrix, args_.type, args_.key_stride[2],
               row_keys_.at ? row_keys_.at + first : nullptr, first, count, args_.head_dim, keys_);
     return keys_;

@@ -35,14 +35,15 @@ UNMASK_INLINE float to_float(BFloat16 value) {
   return float_of_bits(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// A half's exponent and fraction, shifted into a float, read as a value 2^112 too small,
-// subnormals included. Infinities and NaN carry the largest exponent and are given the float's.
+// Exponent and mantissa move into place; infinities and subnormals need their own offset. Nothing
+// on the way is subnormal as a float, so that a caller who flushes those to zero changes nothing.
 UNMASK_INLINE float to_float(Float16 value) {
-  const uint32_t magnitude = (value.bits & 0x7fffu) << 13;
-  const uint32_t sign = (value.bits & 0x8000u) << 16;
-  const uint32_t finite = bits_of_float(float_of_bits(magnitude) * 0x1p112f);
-  const uint32_t infinite = magnitude | 0x7f800000u;
-  return float_of_bits((magnitude < 0x0f800000u ? finite : infinite) | sign);
+  const uint32_t magnitude = value.bits & 0x7fffu;
+  const uint32_t moved = (magnitude << 13) + (112u << 23);
+  const uint32_t normal = moved + (magnitude >= 0x7c00u ? 112u << 23 : 0u);
+  const float subnormal = float_of_bits(moved + (1u << 23)) - float_of_bits(113u << 23);
+  const uint32_t bits = magnitude < 0x400u ? bits_of_float(subnormal) : normal;
+  return float_of_bits(bits | (value.bits & 0x8000u) << 16);
 }
 
 }  // namespace unmask::cpu

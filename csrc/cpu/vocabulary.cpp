@@ -3,30 +3,15 @@
 #include "cpu/vocabulary.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/exact_math.h"
 #include "cpu/multiversion.h"
+#include "cpu/to_float.h"
 
 namespace unmask::cpu {
 namespace {
 
 UNMASK_INLINE float usable(float logit) { return logit > kNever ? logit : kNever; }
-
-UNMASK_INLINE float widen_bfloat16(uint16_t half) {
-  return exact::float_of(static_cast<int32_t>(static_cast<uint32_t>(half) << 16));
-}
-
-// Exponent and mantissa move into place; infinities and subnormals need their own offset.
-UNMASK_INLINE float widen_float16(uint16_t half) {
-  const uint32_t magnitude = half & 0x7fffu;
-  const uint32_t moved = (magnitude << 13) + (112u << 23);
-  const uint32_t normal = moved + (magnitude >= 0x7c00u ? 112u << 23 : 0u);
-  const float subnormal =
-      exact::float_of(static_cast<int32_t>(moved + (1u << 23))) - exact::float_of(113 << 23);
-  const auto bits = magnitude < 0x400u ? static_cast<uint32_t>(exact::bits_of(subnormal)) : normal;
-  return exact::float_of(static_cast<int32_t>(bits | (half & 0x8000u) << 16));
-}
 
 // One function per type, because a template cannot be compiled for several machines.
 UNMASK_MULTIVERSION void load_float32(const float* from, float* to) {
@@ -36,12 +21,12 @@ UNMASK_MULTIVERSION void load_float32(const float* from, float* to) {
 
 UNMASK_MULTIVERSION void load_bfloat16(const uint16_t* from, float* to) {
 #pragma omp simd
-  for (int v = 0; v < kGroup; ++v) to[v] = usable(widen_bfloat16(from[v]));
+  for (int v = 0; v < kGroup; ++v) to[v] = usable(to_float(BFloat16{from[v]}));
 }
 
 UNMASK_MULTIVERSION void load_float16(const uint16_t* from, float* to) {
 #pragma omp simd
-  for (int v = 0; v < kGroup; ++v) to[v] = usable(widen_float16(from[v]));
+  for (int v = 0; v < kGroup; ++v) to[v] = usable(to_float(Float16{from[v]}));
 }
 
 template <class T>

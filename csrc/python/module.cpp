@@ -40,6 +40,7 @@ PYBIND11_MODULE(_C, m) {
         py::kw_only(), py::arg("eligible") = std::nullopt);
   register_topk_confidence(m);
   register_selection(m);
+  register_step(m);
   register_attention(m);
 }
 

@@ -1,11 +1,11 @@
-// Every operator this library adds to torch, and which backend serves it. Nothing else lives here.
+// Every operator this library adds to torch. Nothing else lives here.
 #include "torch/ops.h"
 
 #include <torch/library.h>
 
 namespace unmask::torch_ops {
 
-TORCH_LIBRARY(unmask, m) {
+void define(torch::Library& m) {
   m.def(
       "attention_scores(Tensor query, Tensor key, Tensor positions, *, float? scale=None, "
       "Tensor? lse=None, Tensor? attn_mask=None, bool is_causal=False, float weight=1.0) "
@@ -72,8 +72,6 @@ TORCH_LIBRARY(unmask, m) {
       "-> (Tensor committed, Tensor remaining, Tensor selected)");
 }
 
-namespace {
-
 void serve(torch::Library& m) {
   m.impl("attention_scores", &attention_scores);
   m.impl("attention_scores_", &attention_scores_);
@@ -92,10 +90,5 @@ void serve(torch::Library& m) {
   m.impl("select_step_", &select_step_);
   m.impl("topk_confidence", &topk_confidence);
 }
-
-}  // namespace
-
-TORCH_LIBRARY_IMPL(unmask, CPU, m) { serve(m); }
-TORCH_LIBRARY_IMPL(unmask, CUDA, m) { serve(m); }
 
 }  // namespace unmask::torch_ops

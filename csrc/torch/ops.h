@@ -7,7 +7,14 @@
 #include <string_view>
 #include <tuple>
 
+namespace torch {
+class Library;
+}
+
 namespace unmask::torch_ops {
+
+void define(torch::Library& m);  // the schemas
+void serve(torch::Library& m);   // the functions below, for every device they know
 
 using OptionalTensor = std::optional<at::Tensor>;
 using StepResult =

@@ -4,7 +4,6 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace unmask::torch_ops {
 namespace {
@@ -71,11 +70,6 @@ Executor executor() {
   lent.parallel_for = torch_parallel_for;
   lent.matmul_nt = torch_matmul_nt;
   return lent;
-}
-
-Stream stream_of(const at::Tensor& tensor) {
-  const c10::impl::VirtualGuardImpl guard(tensor.device().type());
-  return static_cast<Stream>(guard.getStream(tensor.device()).native_handle());
 }
 
 }  // namespace unmask::torch_ops

@@ -28,14 +28,17 @@ void raise_unless_ok(const Status& status);
 // torch's own threads and BLAS.
 Executor executor();
 
+// Whether the CPU backend serves this tensor; if not, the CUDA backend does.
+bool on_cpu(const at::Tensor& tensor);
+
 // The current stream of the tensor's device.
 Stream stream_of(const at::Tensor& tensor);
 
 // Runs one of the two backends, by where `tensor` lives.
 template <class Args>
-void run(const at::Tensor& tensor, const Args& args, Status (*on_cpu)(const Args&, const Executor&),
-         Status (*on_cuda)(const Args&, Stream)) {
-  raise_unless_ok(tensor.is_cpu() ? on_cpu(args, executor()) : on_cuda(args, stream_of(tensor)));
+void run(const at::Tensor& tensor, const Args& args, Status (*cpu)(const Args&, const Executor&),
+         Status (*cuda)(const Args&, Stream)) {
+  raise_unless_ok(on_cpu(tensor) ? cpu(args, executor()) : cuda(args, stream_of(tensor)));
 }
 
 }  // namespace unmask::torch_ops

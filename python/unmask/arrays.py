@@ -8,6 +8,7 @@ from unmask._C import (
     attention_scores_from_probs,
     commit_,
     dapd_select,
+    dapd_step_,
     dependency_graph,
     independent_set,
     independent_set_csr,
@@ -15,6 +16,7 @@ from unmask._C import (
     masked_positions,
     progress_of,
     select,
+    select_step_,
     tau_at,
     topk_confidence,
 )
@@ -24,6 +26,7 @@ __all__ = [
     "attention_scores_from_probs",
     "commit_",
     "dapd_select",
+    "dapd_step_",
     "dependency_graph",
     "independent_set",
     "independent_set_csr",
@@ -31,6 +34,7 @@ __all__ = [
     "masked_positions",
     "progress_of",
     "select",
+    "select_step_",
     "tau_at",
     "topk_confidence",
 ]

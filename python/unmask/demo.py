@@ -62,12 +62,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for title, board in boards.items():
         console.print(as_table(title, board, args.n))
-    seconds = time.perf_counter() - start
     console.print(
-        f"{rows} rows of {args.n} sequences, on one thread, in {seconds:.0f} s. The score is the "
-        "fraction of valid sentences, or of questions answered correctly; steps are forward "
-        "passes per sequence.\nNext: unmask demo --seed 1, or decode a model of your own with "
-        "unmask.generate (README)."
+        f"{rows} rows of {args.n} sequences in {time.perf_counter() - start:.0f} s, on one thread. "
+        "The score is the fraction of valid sentences, or of questions answered correctly; steps "
+        "are forward passes per sequence.\nNext: unmask demo --seed 1, or decode a model of your "
+        "own with unmask.generate (README)."
     )
     return 0
 

@@ -1,0 +1,51 @@
+// Write the chosen tokens into the sequence: one block per row.
+//
+//   in out  tokens     [batch, length]
+//   out     committed  [batch]  how many were written
+//
+// A position outside [0, length) is padding and never dereferenced: nothing on the device can
+// complain about it. Positions of a row are distinct, so that no two threads write the same token.
+//
+// Cost: one byte per node; 12 bytes more and one scattered write per selected node.
+#include "unmask/commit.h"
+
+#include "cuda/dispatch.h"
+#include "cuda/launch.h"
+
+namespace unmask::cuda {
+namespace {
+
+template <class Token>
+__global__ void __launch_bounds__(kMaxBlock) commit_kernel(const CommitArgs args) {
+  const int64_t row = blockIdx.x;
+  auto* tokens = static_cast<Token*>(args.tokens) + row * args.token_stride;
+
+  int committed = 0;
+  for (int64_t first = 0; first < args.nodes; first += blockDim.x) {
+    const int64_t node = first + threadIdx.x;
+    const int64_t cell = row * args.nodes + node;
+    bool writes = node < args.nodes && args.selected[cell];
+    if (writes) {
+      const int32_t position = args.positions[cell];
+      const int64_t token = args.token[cell];
+      writes = position >= 0 && position < args.length && token >= 0;
+      if (writes) tokens[position] = static_cast<Token>(token);
+    }
+    committed += __syncthreads_count(writes);
+  }
+  if (threadIdx.x == 0) args.committed[row] = committed;
+}
+
+}  // namespace
+
+Status commit(const CommitArgs& args, Stream stream) {
+  if (Status status = validate(args); !status.ok()) return status;
+  if (args.batch == 0) return Status::success();
+
+  return dispatch_tokens(args.token_type, [&](auto token) {
+    const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes)};
+    return launch("commit", commit_kernel<decltype(token)>, shape, stream, args);
+  });
+}
+
+}  // namespace unmask::cuda

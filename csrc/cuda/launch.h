@@ -1,0 +1,65 @@
+// Starts kernels, and turns what CUDA says about that into a Status. Launches are asynchronous: an
+// error inside a kernel surfaces at a later call, as always with CUDA.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "cuda/device/portable.cuh"
+#include "unmask/status.h"
+#include "unmask/types.h"
+
+namespace unmask::cuda {
+
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  size_t shared_bytes = 0;  // dynamic
+};
+
+// Whole warps for `work` items, at least one and at most `limit` threads.
+inline unsigned threads_for(int64_t work, int64_t limit = kMaxBlock) {
+  const int64_t warps = (work + kWarp - 1) / kWarp;
+  return static_cast<unsigned>(std::clamp<int64_t>(warps * kWarp, kWarp, limit));
+}
+
+#ifdef UNMASK_SIMT
+
+template <class... Parameters, class... Arguments>
+Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
+              Stream stream, const Arguments&... arguments) {
+  const auto identity = reinterpret_cast<const void*>(kernel);
+  if (!simt::allow_dynamic_shared(identity, shape.shared_bytes))
+    return Status::cuda_error(std::string(name) + ": too much shared memory");
+  simt::launch({name, identity, shape.grid, shape.block, shape.shared_bytes, stream},
+               [&] { kernel(arguments...); });
+  return Status::success();
+}
+
+#else
+
+inline Status cuda_status(const char* name, cudaError_t error) {
+  if (error == cudaSuccess) return Status::success();
+  return Status::cuda_error(std::string(name) + ": " + cudaGetErrorString(error));
+}
+
+template <class... Parameters, class... Arguments>
+Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
+              Stream stream, const Arguments&... arguments) {
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (shape.shared_bytes > kWithoutAsking) {
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
+    if (error != cudaSuccess) return cuda_status(name, error);
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  return cuda_status(name, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+#endif
+
+}  // namespace unmask::cuda
