@@ -22,7 +22,7 @@ demo: build  ## watch a small model decode several tokens per step
 	$(VENV)/bin/unmask demo
 
 test: build  ## every test, slow ones included
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: build  ## time every operator against its peers; rewrites the README's table
 	$(PY) benchmarks/run.py $(BENCH_ARGS)

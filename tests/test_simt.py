@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from backends import HAS_GPU, ROOT, built, built_for_torch
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("simt")]
+pytestmark = pytest.mark.slow
 
 SANITIZERS = {"plain": "", "address": "address,undefined", "thread": "thread"}
 ORDERS = ("ascending", "descending", "random")
