@@ -15,6 +15,11 @@ from unmask.doctor import cpu_name
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 Result = dict[str, Any]  # what harness.result returns
 
+# Ours stands out; peers are told apart by hue and lightness, also by people who see fewer colours
+# (Okabe and Ito's palette, lightened).
+OURS = "#0b6e4f"
+THEIRS = ["#8fc7ee", "#f2b84b", "#d99bbf", "#b0b0b0", "#e98a5a", "#5b8db8", "#d8d28a"]
+
 
 def seconds(value: float) -> str:
     """Three digits and a unit a person would use."""
@@ -109,7 +114,7 @@ def _chart(operator: str, results: list[Result], path: Path) -> None:
             xerr=[timing["iqr_s"] / 2 for _, timing in bars],
             error_kw={"linewidth": 0.8},
             label=name,
-            color="#0b6e4f" if name == "unmask" else str(0.45 + 0.4 * rank / len(names)),
+            color=OURS if name == "unmask" else THEIRS[rank % len(THEIRS)],
         )
     axes.set(xscale="log", xlabel="seconds per call, median; shorter is better", title=operator)
     axes.set_yticks(range(len(results)), [result["case"] for result in results])
@@ -141,7 +146,7 @@ def summary(stored: list[dict[str, Any]]) -> str:
     for numbers in stored:
         for result in numbers["results"]:
             ours = result["ours"]
-            peers = ", ".join(
+            peers = "; ".join(
                 f"{name} {multiple(timing, ours)}" for name, timing in result["peers"].items()
             )
             operator = f"`{numbers['operator']}`"
