@@ -164,7 +164,6 @@ def test_says_what_is_wrong(device: torch.device) -> None:
         (lambda: dependency_graph(scores[0], positions, 0.1), r"scores must be \[B, N, N\], got"),
         (lambda: dependency_graph(scores[:, :3], positions, 0.1), r"scores must be .*\[2, 3, 3\]"),
         (lambda: dependency_graph(scores.half(), positions, 0.1), "scores must be float32, got"),
-        (lambda: dependency_graph(scores.mT, positions, 0.1), "contiguous"),
         (lambda: dependency_graph(scores, positions.long(), 0.1), "positions must be int32, got"),
         (lambda: dependency_graph(scores, positions[:1], 0.1), r"positions must be \[B, N\]"),
         (lambda: dependency_graph(scores, positions, scores[0, 0]), r"tau must be \[B\] = \[2\]"),

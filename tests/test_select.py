@@ -174,7 +174,7 @@ def test_philox_known_answers() -> None:
         ({"entropy": torch.zeros(1, 5)}, r"entropy must be \[B, N\] = \[1, 4\], got \[1, 5\]"),
         ({"eligible": torch.zeros(1, 4)}, "eligible must be bool, got float32"),
         ({"positions": torch.zeros(1, 4)}, "positions must be int32, got float32"),
-        ({"seed": torch.zeros(2)}, r"seed must be \[B\] = \[1\], got \[2\]"),
+        ({"seed": torch.zeros(2).long()}, r"seed must be \[B\] = \[1\], got \[2\]"),
         ({"confidence": torch.zeros(4)}, r"confidence must be \[B, N\], got float32 \[4\]"),
     ],
 )

@@ -212,7 +212,7 @@ def test_says_what_is_wrong_and_writes_nothing(device: torch.device) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             dapd(**change)
-    with pytest.raises(ValueError, match="limit must be a whole number >= 1"):
+    with pytest.raises(ValueError, match="tokens_per_step must be an int >= 1, got 0"):
         unmask.top_confidence_step_(tokens, logits, mask_id=MASK, tokens_per_step=0)
     with pytest.raises(TypeError, match="a step has no argument named 'temprature'"):
         threshold_step_(tokens, logits, mask_id=MASK, temprature=1.0)

@@ -167,7 +167,7 @@ def test_empty(shape: tuple[int, ...], device: torch.device) -> None:
     ("options", "message"),
     [
         ({"k": 0}, r"k must be in 1\.\.64, got 0"),
-        ({"k": 65}, r"k must be in 1\.\.64, got 65"),
+        ({"k": -1}, r"k must be in 1\.\.64, got -1"),
         ({"temperature": -1.0}, "temperature must be finite and at least 0, got -1"),
         ({"temperature": NAN}, "temperature must be finite and at least 0, got nan"),
         ({"temperature": INF}, "temperature must be finite and at least 0, got inf"),
@@ -178,9 +178,9 @@ def test_empty(shape: tuple[int, ...], device: torch.device) -> None:
         ({"row_shift": -1}, "row_shift must be in 0"),
         ({"row_offset": -1}, "row_offset must be in 0"),
         ({"suppress_tokens": [3, 7]}, r"suppress_tokens must be in 0\.\.6, got 7"),
-        ({"suppress_tokens": torch.zeros(1)}, "suppress_tokens must be int64, got float32"),
+        ({"suppress_tokens": torch.zeros(1)}, "suppress_tokens must be an integer .*, got float32"),
         ({"seed": torch.zeros(3, dtype=torch.int64)}, r"seed must be \[B\] = \[2\], got \[3\]"),
-        ({"step": torch.zeros(2, dtype=torch.int64)}, r"step must be \[1\] = \[1\], got \[2\]"),
+        ({"step": torch.zeros(2, dtype=torch.int64)}, r"step must have one element, got \[2\]"),
     ],
 )
 def test_says_which_number_is_wrong(options: dict[str, object], message: str) -> None:
@@ -249,5 +249,5 @@ def test_numpy_gives_the_same(rng: torch.Generator) -> None:
     )
     for got, wanted in zip(theirs, ours, strict=True):
         assert np.array_equal(got, wanted.numpy())
-    with pytest.raises(ValueError, match="k must be in"):
+    with pytest.raises(NotImplementedError, match="k can be at most 64, got 65"):
         arrays.topk_confidence(logits.numpy(), k=65)

@@ -104,6 +104,7 @@ Status bind(AttentionScoresArgs& args, const TensorView& query, const TensorView
 
 Status validate(const AttentionScoresArgs& args) {
   return Check()
+      .at_most("head dimension D", args.head_dim, kMaxHeadDim)
       .range("head dimension D", args.head_dim, 1, kMaxHeadDim)
       .at_most("nodes N", args.nodes, kMaxNodes)
       .at_most("batch * nodes", args.batch * args.nodes, kMaxCells)

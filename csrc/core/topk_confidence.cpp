@@ -79,6 +79,7 @@ Status validate(const TopKConfidenceArgs& args) {
   if (Status status = validate(args.rows); !status.ok()) return status;
   const Sampling& sampling = args.sampling;
   return Check()
+      .at_most("k", args.k, kMaxTopK)
       .range("k", args.k, 1, kMaxTopK)
       .that(std::isfinite(sampling.temperature) && sampling.temperature >= 0.0f, "temperature",
             "be finite and at least 0", number(sampling.temperature))

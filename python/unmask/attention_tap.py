@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from unmask._checks import require_layers
 from unmask.ops.attention_scores import attention_scores
+
+ROUNDING = 1e-9  # 10 * (1 - 0.9) is a little less than 1
 
 
 class AttentionTap:
@@ -111,21 +114,13 @@ class _Layers:
     """Which of n attention calls are wanted, where n is known only afterwards."""
 
     def __init__(self, wanted: float | Sequence[int]) -> None:
-        if isinstance(wanted, Sequence):
-            fits = len(wanted) > 0 and all(isinstance(index, int) for index in wanted)
-        else:
-            fits = 0 < wanted <= 1
-        if not fits:
-            raise ValueError(
-                "layers must be a fraction in (0, 1] or a non-empty list of layer indices, "
-                f"got {wanted!r}"
-            )
+        require_layers("layers", wanted)
         self._wanted = wanted
 
     def chosen(self, calls: int) -> frozenset[int]:
         """Their indices, when the model makes this many calls."""
         if not isinstance(self._wanted, Sequence):
-            share = max(1, calls - math.floor(calls * (1 - self._wanted)))
+            share = max(1, calls - math.floor(calls * (1 - self._wanted) + ROUNDING))
             return frozenset(range(calls - share, calls))
         for index in self._wanted:
             if not -calls <= index < calls:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unmask import ops
 from unmask.decoding.arguments import (
+    check_eos,
     check_model,
     check_numbers,
     check_sequences,
@@ -110,6 +111,7 @@ def generate(
     mask_id = mask_token_of(model, mask_token_id)
     check_sequences(input_ids, attention_mask, seed, streamer)
     check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
+    check_eos(eos_token_id, mask_id)
     eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
     suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
     never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)

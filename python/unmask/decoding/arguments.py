@@ -34,6 +34,13 @@ def token_ids(name: str, ids: int | Sequence[int] | None, device: torch.device) 
     return torch.tensor(several, dtype=torch.int64, device=device)
 
 
+def check_eos(eos_token_id: int | Sequence[int] | None, mask_id: int) -> None:
+    """A mask never ends a text: it is not there to stay."""
+    several = eos_token_id if isinstance(eos_token_id, Sequence) else [eos_token_id]
+    if mask_id in several:
+        raise ValueError(f"eos_token_id must not be the mask token, got {eos_token_id!r}")
+
+
 def check_model(model: Any, strategy: Any, streamer: Any) -> None:
     """Whether these are what they are used as."""
     if not callable(model):

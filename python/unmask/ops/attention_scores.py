@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense
+
 
 def attention_scores(
     query: Tensor,
@@ -44,7 +46,7 @@ def attention_scores(
     Raises:
         ValueError: a shape, dtype, device, stride, head count, scale or (on the CPU) position is
             not as above; D > 256.
-        NotImplementedError: N > 8192.
+        NotImplementedError: N > 8192 or D > 256.
 
     Source: the dependency scores of DAPD (arXiv 2603.12996).
 
@@ -61,9 +63,9 @@ def attention_scores(
         "weight": weight,
     }
     if out is None:
-        scores: Tensor = torch.ops.unmask.attention_scores(query, key, positions, **options)
+        scores: Tensor = torch.ops.unmask.attention_scores(query, key, dense(positions), **options)
         return scores
-    torch.ops.unmask.attention_scores_(out, query, key, positions, **options)
+    torch.ops.unmask.attention_scores_(out, query, key, dense(positions), **options)
     return out
 
 
@@ -92,10 +94,10 @@ def attention_scores_from_probs(
     """
     if out is None:
         scores: Tensor = torch.ops.unmask.attention_scores_from_probs(
-            probs, positions, weight=weight
+            probs, dense(positions), weight=weight
         )
         return scores
-    torch.ops.unmask.attention_scores_from_probs_(out, probs, positions, weight=weight)
+    torch.ops.unmask.attention_scores_from_probs_(out, probs, dense(positions), weight=weight)
     return out
 
 

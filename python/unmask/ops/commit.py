@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense
+
 
 def commit_(tokens: Tensor, positions: Tensor, token: Tensor, selected: Tensor) -> Tensor:
     """Write ``token[b, n]`` at ``tokens[b, positions[b, n]]`` where ``selected[b, n]``, in place.
@@ -30,7 +32,7 @@ def commit_(tokens: Tensor, positions: Tensor, token: Tensor, selected: Tensor) 
         >>> tokens.tolist()
         [[7, 0, 6]]
     """
-    return torch.ops.unmask.commit_(tokens, positions, token, selected)
+    return torch.ops.unmask.commit_(tokens, dense(positions), dense(token), dense(selected))
 
 
 @torch.library.register_fake("unmask::commit_")

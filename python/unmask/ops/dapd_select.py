@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense
+
 
 def dapd_select(
     confidence: Tensor,
@@ -56,12 +58,12 @@ def dapd_select(
         [[False, True]]
     """
     return torch.ops.unmask.dapd_select(
-        confidence,
-        token,
-        conflict,
-        degree,
-        remaining,
-        gen_length,
+        dense(confidence),
+        dense(token),
+        dense(conflict),
+        dense(degree),
+        dense(remaining),
+        dense(gen_length),
         order=order,
         precommit=precommit,
         late=late,

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense
+
 
 class DependencyGraph(NamedTuple):
     """Conflict bits and degrees, as :func:`dependency_graph` describes them."""
@@ -24,10 +26,10 @@ def dependency_graph(
     """Threshold symmetrised attention: ``D = (a + a^T) / 2`` over different existing nodes.
 
     Args:
-        scores: [B, N, N] float32, contiguous; from :func:`unmask.attention_scores`. Its diagonal
+        scores: [B, N, N] float32, finite; from :func:`unmask.attention_scores`. Its diagonal
             is not looked at, and NaN counts as 0.
         positions: [B, N] int32; a node exists where it is >= 0. Only the sign is read.
-        tau: threshold, a number or [B] float32.
+        tau: threshold, a number, or float32 [B] or [].
         edge: when node s, once chosen, excludes candidate i. ``"rowmax"``:
             ``D_is > tau * max(max_j D_ij, 1e-8)``; ``"rowsum"``: ``D_is > tau * sum_j D_ij``;
             ``"raw"``: ``D_is > tau``.
@@ -58,7 +60,11 @@ def dependency_graph(
         [2, 1, 1]
     """
     operator = torch.ops.unmask.dependency_graph
-    chosen = operator.row_tau if isinstance(tau, Tensor) else operator.default
+    chosen = operator.default
+    if isinstance(tau, Tensor):
+        chosen = operator.row_tau
+        tau = dense(tau.expand(len(scores)) if tau.dim() == 0 else tau)
+    scores, positions = dense(scores), dense(positions)
     return DependencyGraph(*chosen(scores, positions, tau, edge=edge, normalize=normalize))
 
 

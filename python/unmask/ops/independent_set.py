@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense, maybe_dense
+
 
 def independent_set(
     conflict: Tensor, priority: Tensor, *, eligible: Tensor | None = None
@@ -33,7 +35,9 @@ def independent_set(
         >>> independent_set(conflict, torch.tensor([[3.0, 2.0, 1.0]])).tolist()
         [[True, False, True]]
     """
-    return torch.ops.unmask.independent_set(conflict, priority, eligible=eligible)
+    return torch.ops.unmask.independent_set(
+        dense(conflict), dense(priority), eligible=maybe_dense(eligible)
+    )
 
 
 @torch.library.register_fake("unmask::independent_set")

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import dense, maybe_dense
+
 
 def independent_set_csr(
     indptr: Tensor,
@@ -36,7 +38,11 @@ def independent_set_csr(
         [True, False, True]
     """
     return torch.ops.unmask.independent_set_csr(
-        indptr, indices, priority, eligible=eligible, symmetric=symmetric
+        dense(indptr),
+        dense(indices),
+        dense(priority),
+        eligible=maybe_dense(eligible),
+        symmetric=symmetric,
     )
 
 

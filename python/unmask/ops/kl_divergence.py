@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import maybe_dense
+
 
 def kl_divergence(
     logits: Tensor,
@@ -46,7 +48,7 @@ def kl_divergence(
     return torch.ops.unmask.kl_divergence(
         logits,
         previous,
-        positions,
+        maybe_dense(positions),
         logit_scale=logit_scale,
         row_shift=row_shift,
         row_offset=row_offset,

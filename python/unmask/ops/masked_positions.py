@@ -35,8 +35,8 @@ def masked_positions(
         >>> masked_positions(torch.tensor([[7, 0, 0, 7, 0]]), 0, start=2, capacity=3).tolist()
         [[2, 4, -1]]
     """
-    start, row_start = number_or_rows(start)
-    stop, row_stop = (None, None) if stop is None else number_or_rows(stop)
+    start, row_start = number_or_rows("start", start)
+    stop, row_stop = (None, None) if stop is None else number_or_rows("stop", stop)
     return torch.ops.unmask.masked_positions(
         tokens,
         mask_id,

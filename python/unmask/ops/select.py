@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unmask.ops._arguments import number_or_rows, number_or_single
+from unmask.ops._arguments import dense, maybe_dense, number_or_rows, number_or_single
 
 
 def select(
@@ -68,16 +68,16 @@ def select(
         >>> select(confidence, token, "threshold", 0.9).tolist()
         [[False, True, True]]
     """
-    seed, request_seeds = number_or_rows(seed)
-    step, device_step = number_or_single(step)
+    seed, request_seeds = number_or_rows("seed", seed)
+    step, device_step = number_or_single("step", step)
     return torch.ops.unmask.select(
-        confidence,
-        token,
+        dense(confidence),
+        dense(token),
         rule=rule,
         limit=limit,
-        entropy=entropy,
-        eligible=eligible,
-        positions=positions,
+        entropy=maybe_dense(entropy),
+        eligible=maybe_dense(eligible),
+        positions=maybe_dense(positions),
         seed=seed,
         step=step,
         request_seeds=request_seeds,

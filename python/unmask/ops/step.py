@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from unmask.ops._arguments import one_per_row, single
+from unmask._checks import require_count, require_number
+from unmask.ops._arguments import dense, single, token_ids, whole_number, whole_numbers
 from unmask.ops.masked_positions import node_count
 
 
@@ -44,7 +45,8 @@ class StepOptions(TypedDict, total=False):
     """
 
     positions: Tensor | None
-    """[B, N] int32, ascending, padded with -1; default: the masks of the window."""
+    """[B, N] int32, ascending, padded with -1; default: the masks of the window. A position given
+    here is written when it is selected, masked or not."""
     start: int | Tensor
     """First position of the window, as in :func:`masked_positions`; default 0."""
     stop: int | Tensor | None
@@ -115,9 +117,9 @@ def dapd_step_(
     committed, remaining, selected = torch.ops.unmask.dapd_step_(
         tokens,
         logits,
-        scores,
+        dense(scores),
         mask_id=mask_id,
-        gen_length=None if gen_length is None else gen_length.to(torch.int32),
+        gen_length=_counts("gen_length", gen_length),
         tau_min=tau_min,
         tau_max=tau_max,
         edge=edge,
@@ -157,6 +159,7 @@ def threshold_step_(
         >>> threshold_step_(tokens, logits, mask_id=0).committed.tolist(), tokens.tolist()
         ([1], [[1, 0, 1]])
     """
+    require_number("threshold", threshold)
     return _select_step_("threshold", threshold, tokens, logits, mask_id, options)
 
 
@@ -173,6 +176,7 @@ def factor_step_(
     Arguments as in :func:`threshold_step_`, the rule as in :func:`select`. Source: Fast-dLLM
     (arXiv 2505.22618).
     """
+    require_number("factor", factor)
     return _select_step_("factor", factor, tokens, logits, mask_id, options)
 
 
@@ -189,6 +193,7 @@ def entropy_bound_step_(
     Arguments as in :func:`threshold_step_`, the rule as in :func:`select`. Source: EB-Sampler
     (arXiv 2505.24857).
     """
+    require_number("gamma", gamma)
     return _select_step_("entropy", gamma, tokens, logits, mask_id, options)
 
 
@@ -204,6 +209,7 @@ def top_confidence_step_(
 
     Other arguments as in :func:`threshold_step_`. Source: LLaDA (arXiv 2502.09992).
     """
+    require_count("tokens_per_step", tokens_per_step, least=1)
     return _select_step_("top", tokens_per_step, tokens, logits, mask_id, options)
 
 
@@ -220,6 +226,7 @@ def random_step_(
     Other arguments as in :func:`threshold_step_`, the draw as in :func:`select`. Source: LLaDA
     (arXiv 2502.09992).
     """
+    require_count("tokens_per_step", tokens_per_step, least=1)
     return _select_step_("random", tokens_per_step, tokens, logits, mask_id, options)
 
 
@@ -249,17 +256,30 @@ def _in_schema(kind: Any, options: Any, device: torch.device) -> dict[str, Any]:
         raise TypeError(f"a step has no argument named {unknown[0]!r}")
     arguments = dict(options)
     for name, tensor_name, convert in [
-        ("start", "row_start", one_per_row),
-        ("stop", "row_stop", one_per_row),
-        ("seed", "request_seeds", one_per_row),
+        ("start", "row_start", whole_numbers),
+        ("stop", "row_stop", whole_numbers),
+        ("seed", "request_seeds", whole_numbers),
         ("step", "device_step", single),
     ]:
-        if isinstance(arguments.get(name), Tensor):
-            arguments[tensor_name] = convert(arguments.pop(name))
-    ids = arguments.get("suppress_tokens")
-    if ids is not None and not isinstance(ids, Tensor):
-        arguments["suppress_tokens"] = torch.tensor(ids, dtype=torch.int64, device=device)
+        value = arguments.get(name)
+        if isinstance(value, Tensor):
+            arguments[tensor_name] = convert(name, arguments.pop(name))
+        elif value is not None:
+            arguments[name] = whole_number(name, value)
+    if arguments.get("positions") is not None:
+        arguments["positions"] = dense(arguments["positions"])
+    arguments["suppress_tokens"] = token_ids(
+        "suppress_tokens", arguments.get("suppress_tokens"), device
+    )
     return arguments
+
+
+def _counts(name: str, counts: Tensor | None) -> Tensor | None:
+    if counts is None:
+        return None
+    if not isinstance(counts, Tensor):
+        raise ValueError(f"{name} must be an integer tensor [B], got {counts!r}")
+    return whole_numbers(name, counts).to(torch.int32)
 
 
 def _new_result(tokens: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:

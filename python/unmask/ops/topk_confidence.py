@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unmask.ops._arguments import maybe_dense, number_or_rows, number_or_single, token_ids
+
 
 class TopKConfidence(NamedTuple):
     """What one read of the logits says about N nodes; see :func:`topk_confidence`."""
@@ -60,9 +62,9 @@ def topk_confidence(
             row i - 1 predicts position i.
         row_offset: the position that the first row of the logits stands for.
         suppress_tokens: [S] int64 ids, treated as -inf. A list is copied to the device first.
-        seed: of the noise; an int, or [B] int64 with a seed per request, which then draws the
+        seed: of the noise; an int, or [B] integers with a seed per request, which then draws the
             same in any batch.
-        step: an int or an int64 tensor with one element, read on the device.
+        step: an int or an integer tensor with one element, read on the device.
 
     Returns:
         :class:`TopKConfidence`. A sample depends on seed, row, step and position only, and is the
@@ -71,7 +73,7 @@ def topk_confidence(
     Raises:
         ValueError: a shape, dtype, device, stride or number is not as above; on CPU also a
             position without a row, or a suppressed id outside [0, V).
-        NotImplementedError: V > 2**20.
+        NotImplementedError: V > 2**20 or k > 64.
 
     Source: Gumbel-max sampling on Philox4x32-10 (Salmon et al., SC 2011); nucleus sampling
     (Holtzman et al., arXiv 1904.09751).
@@ -82,12 +84,12 @@ def topk_confidence(
         >>> result.ids.tolist(), [round(p, 3) for p in result.probs.flatten().tolist()]
         ([[[1, 2]]], [0.665, 0.245])
     """
-    if suppress_tokens is not None and not isinstance(suppress_tokens, Tensor):
-        suppress_tokens = torch.tensor(suppress_tokens, dtype=torch.int64, device=logits.device)
+    seed, request_seeds = number_or_rows("seed", seed)
+    step, device_step = number_or_single("step", step)
     return TopKConfidence(
         *torch.ops.unmask.topk_confidence(
             logits,
-            positions,
+            maybe_dense(positions),
             k=k,
             temperature=temperature,
             top_k=top_k,
@@ -95,11 +97,11 @@ def topk_confidence(
             logit_scale=logit_scale,
             row_shift=row_shift,
             row_offset=row_offset,
-            suppress_tokens=suppress_tokens,
-            seed=0 if isinstance(seed, Tensor) else seed,
-            step=0 if isinstance(step, Tensor) else step,
-            request_seeds=seed if isinstance(seed, Tensor) else None,
-            device_step=step.reshape(-1) if isinstance(step, Tensor) else None,
+            suppress_tokens=token_ids("suppress_tokens", suppress_tokens, logits.device),
+            seed=seed,
+            step=step,
+            request_seeds=request_seeds,
+            device_step=device_step,
         )
     )
 
