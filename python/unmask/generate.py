@@ -111,8 +111,8 @@ def generate(
     mask_id = mask_token_of(model, mask_token_id)
     check_sequences(input_ids, attention_mask, seed, streamer)
     check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
-    check_eos(eos_token_id, mask_id)
     eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
+    check_eos(eos_token_id, mask_id)
     suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
     never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)
 
