@@ -1,6 +1,9 @@
 """The operators on numpy arrays, for people without torch: same names, same rules, CPU only.
 
-Outputs are new arrays; tuples come in the order that unmask.ops documents.
+Outputs are new arrays; tuples come in the order that unmask.ops documents. Arrays must have the
+dtype that is documented and, but for logits and tokens, be contiguous. The fused steps take their
+positions; those of single rules are one function here, ``select_step_``, with the rule as a word.
+``tau_at`` and ``progress_of`` are DAPD's schedule, for loops without torch.
 """
 
 from unmask._C import (

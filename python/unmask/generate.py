@@ -98,6 +98,8 @@ def generate(
     Raises:
         ValueError: an argument does not fit, said before the first forward pass; or the model's
             logits have another shape, said after it.
+        RuntimeError: the strategy needs attention, and the model never calls
+            ``scaled_dot_product_attention``; the message tells the other ways.
 
     Example:
         >>> def model(input_ids, attention_mask=None):  # says that 1 follows 0, 2 follows 1, ...
