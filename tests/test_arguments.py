@@ -142,3 +142,13 @@ def test_stated_limits_are_not_implemented_rather_than_wrong() -> None:
     wide = torch.zeros(1, 1, 4, 257)
     with pytest.raises(NotImplementedError, match="head dimension D can be at most 256, got 257"):
         unmask.attention_scores(wide, wide, POSITIONS[:1, :4])
+
+
+def test_results_are_constants_to_autograd() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    best = unmask.topk_confidence(logits, POSITIONS)
+    assert not best.confidence.requires_grad
+    heads = torch.randn(2, 2, 6, 8, generator=RNG).requires_grad_()
+    scores = unmask.attention_scores(heads, heads, POSITIONS)
+    assert not scores.requires_grad
+    assert not unmask.dependency_graph(scores, POSITIONS, 0.5).degree.requires_grad

@@ -91,4 +91,13 @@ void serve(torch::Library& m) {
   m.impl("topk_confidence", &topk_confidence);
 }
 
+void have_no_gradient(torch::Library& m) {
+  for (const char* name :
+       {"attention_scores", "attention_scores_", "attention_scores_from_probs",
+        "attention_scores_from_probs_", "commit_", "dapd_select", "dapd_step_", "dependency_graph",
+        "dependency_graph.row_tau", "independent_set", "independent_set_csr", "kl_divergence",
+        "masked_positions", "select", "select_step_", "topk_confidence"})
+    m.impl(name, torch::CppFunction::makeFallthrough());
+}
+
 }  // namespace unmask::torch_ops

@@ -1,4 +1,4 @@
-// The operators this room offers to torch. Schemas: ops.cpp. Meaning: python/unmask/ops.py.
+// The operators this room offers to torch. Schemas: ops.cpp. Meaning: python/unmask/ops.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,8 +13,9 @@ class Library;
 
 namespace unmask::torch_ops {
 
-void define(torch::Library& m);  // the schemas
-void serve(torch::Library& m);   // the functions below, for every device they know
+void define(torch::Library& m);            // the schemas
+void serve(torch::Library& m);             // the functions below, for every device they know
+void have_no_gradient(torch::Library& m);  // autograd passes them over: results are constants
 
 using OptionalTensor = std::optional<at::Tensor>;
 using StepResult =

@@ -7,3 +7,4 @@
 TORCH_LIBRARY(unmask, m) { unmask::torch_ops::define(m); }
 TORCH_LIBRARY_IMPL(unmask, CPU, m) { unmask::torch_ops::serve(m); }
 TORCH_LIBRARY_IMPL(unmask, CUDA, m) { unmask::torch_ops::serve(m); }
+TORCH_LIBRARY_IMPL(unmask, Autograd, m) { unmask::torch_ops::have_no_gradient(m); }
