@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from backends import Emulated, backends_of, load_emulation
+from unmask.toy import TASKS, Task
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,3 +37,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> Task:
+    """Every toy task."""
+    return TASKS[request.param]
