@@ -22,9 +22,18 @@ HAS_GPU = torch.cuda.is_available()
 
 # The test files of operators whose CUDA kernels exist; a new kernel adds its own.
 WITH_KERNELS = {
+    "test_attention_scores",
     "test_commit",
+    "test_dapd_select",
+    "test_dependency_graph",
     "test_independent_set",
+    "test_independent_set_csr",
+    "test_kl_divergence",
     "test_masked_positions",
+    "test_sampling",
+    "test_select",
+    "test_step",
+    "test_topk_confidence",
 }
 
 

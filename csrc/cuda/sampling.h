@@ -1,0 +1,12 @@
+// The second half of topk_confidence: drawing tokens instead of taking the most probable ones.
+#pragma once
+
+#include "unmask/topk_confidence.h"
+
+namespace unmask::cuda {
+
+// After topk_confidence has filled its outputs for temperature 0: replaces `token` and `confidence`
+// by a draw, where the row has a finite maximum. Same stream, nothing else is written.
+Status draw_tokens(const TopKConfidenceArgs& args, Stream stream);
+
+}  // namespace unmask::cuda

@@ -1,0 +1,2 @@
+// attention_scores.
+#include "harness.h"

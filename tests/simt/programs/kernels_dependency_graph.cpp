@@ -1,0 +1,2 @@
+// dependency_graph.
+#include "harness.h"

@@ -1,0 +1,2 @@
+// independent_set_csr.
+#include "harness.h"

@@ -1,0 +1,2 @@
+// kl_divergence.
+#include "harness.h"

@@ -1,0 +1,2 @@
+// sampling.
+#include "harness.h"

@@ -1,0 +1,2 @@
+// step.
+#include "harness.h"

@@ -1,0 +1,2 @@
+// topk_confidence.
+#include "harness.h"
