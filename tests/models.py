@@ -63,3 +63,26 @@ class Transformer(nn.Module):
                 hidden + mixed.transpose(1, 2).flatten(2), hidden.shape[-1:]
             )
         return SimpleNamespace(logits=self.sharpness * self.head(hidden))
+
+
+class Placed(Transformer):
+    """The test transformer, told where everything stands and who sees whom."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> SimpleNamespace:
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        keep = real if real.dim() == 4 else real.bool()[:, None, None, :]
+        if position_ids is None:
+            position_ids = (real.long().cumsum(-1) - 1).clamp(min=0)
+        hidden = self.token(input_ids) + self.place(position_ids)
+        for layer in self.qkv:
+            heads = layer(hidden).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            mixed = nn.functional.scaled_dot_product_attention(*heads, attn_mask=keep)
+            hidden = nn.functional.layer_norm(
+                hidden + mixed.transpose(1, 2).flatten(2), hidden.shape[-1:]
+            )
+        return SimpleNamespace(logits=self.sharpness * self.head(hidden))

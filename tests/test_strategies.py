@@ -73,6 +73,7 @@ STATELESS = [
     DAPD.staged(),
     DAPD.direct(),
     DAPD.confident_first(tau_max=0.3),
+    DAPD.confident_first(precommit=0.6, precommit_in_graph=False),
     DAPD(tau_min=0.3, tau_max=0.6, normalize=True, order="confidence"),
     DAPD(tau_min=0.02, tau_max=0.05, edge="rowsum", order="degree"),
     DAPD(tau_min=0.05, tau_max=0.2, edge="raw", late="switch", late_progress=0.2),

@@ -8,7 +8,7 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    from unmask import _C, arrays
+    from unmask import _C, arrays, schedules
 except ImportError as error:
     raise ImportError(
         "unmask's compiled half is missing or does not fit this Python: "
@@ -22,13 +22,26 @@ except PackageNotFoundError:  # run from a build folder, not installed
 
 __all__ = [
     "DAPD",
+    "DAWN",
     "KLASS",
+    "PUNT",
+    "WINO",
     "AttentionTap",
+    "CreditDecoding",
+    "CumulativeDependency",
     "DependencyGraph",
+    "DreamOrigin",
+    "Entropy",
     "EntropyBound",
     "Factor",
     "GenerateOutput",
+    "Hierarchy",
+    "LoPA",
+    "LocalLeap",
+    "Margin",
+    "PrefixEntropy",
     "Random",
+    "ReMDM",
     "StepEvent",
     "StepInputs",
     "StepResult",
@@ -53,6 +66,7 @@ __all__ = [
     "kl_divergence",
     "masked_positions",
     "random_step_",
+    "schedules",
     "select",
     "threshold_step_",
     "top_confidence_step_",
@@ -88,10 +102,23 @@ if importlib.util.find_spec("torch") is not None:
     )
     from unmask.strategies import (
         DAPD,
+        DAWN,
         KLASS,
+        PUNT,
+        WINO,
+        CreditDecoding,
+        CumulativeDependency,
+        DreamOrigin,
+        Entropy,
         EntropyBound,
         Factor,
+        Hierarchy,
+        LocalLeap,
+        LoPA,
+        Margin,
+        PrefixEntropy,
         Random,
+        ReMDM,
         StepInputs,
         Strategy,
         Threshold,

@@ -133,8 +133,9 @@ def generate(
         }
 
     canvas = lay_out(input_ids, attention_mask, max_new_tokens, mask_id, block_length)
-    forward = Forward(model, canvas.attention_mask, strategy)
-    passes = canvas.passes if max_steps is None else min(max_steps, canvas.passes)
+    forward = Forward(model, canvas, strategy)
+    most = strategy.most_steps(canvas.most_masks)
+    limit = most if max_steps is None else min(max_steps, most)
     recorder = TraceRecorder(canvas.tokens) if return_trace else None
     followed = return_trace or progress or streamer is not None
     completion = CompletionFlag(input_ids.device, patient=progress or streamer is not None)
@@ -142,28 +143,34 @@ def generate(
     fused_step = None if followed or canvas.masks_in_padding else fused_step_of(strategy)
     if fused_step is not None:
         loop = FusedLoop(canvas, fused_step, options, eos, recorder_for(input_ids.device))
-        _run(loop, forward, completion, passes)
+        _run(loop, forward, completion, limit)
         return GenerateOutput(loop.tokens, loop.passes, None)
 
     tokens = canvas.tokens
     steps = torch.zeros(len(tokens), dtype=torch.int32, device=tokens.device)
+    passes = steps.clone()
     with audience(canvas, recorder, streamer, progress) as listeners:
-        for event in _decode(canvas, forward, options, strategy, eos, passes):
+        for event in _decode(canvas, forward, options, strategy, eos, limit):
             tokens = event.tokens
-            steps += event.inputs.remaining > 0
+            unfinished = event.inputs.remaining > 0
+            steps += unfinished
+            passes += unfinished * event.passes
             for listener in listeners:
                 listener(event)
             if completion.all_zero(event.remaining):
                 break
+    if eos is not None and strategy.remasks:
+        tokens = fill_after_eos(tokens, canvas, eos)
     trace = recorder.trace(tokens, steps) if recorder else None
-    return GenerateOutput(tokens, steps, trace)
+    return GenerateOutput(tokens, passes, trace)
 
 
-def _run(loop: FusedLoop, forward: Forward, completion: CompletionFlag, passes: int) -> None:
+def _run(loop: FusedLoop, forward: Forward, completion: CompletionFlag, limit: int) -> None:
     """Steps in place. The model may keep the tokens it gets, so it gets them as a copy; nobody
     keeps its logits, so that the next ones can have their place."""
-    for _ in range(passes):
-        loop.advance(*forward(loop.tokens.clone(), loop.positions))
+    for step in range(limit):
+        tokens, positions = loop.tokens.clone(), loop.positions
+        loop.advance(*forward.look(tokens, positions, positions, None, step))
         if completion.all_zero(loop.remaining):
             return
 
@@ -174,16 +181,17 @@ def _decode(
     options: Callable[[Tensor], dict[str, Any]],
     strategy: Strategy,
     eos: Tensor | None,
-    passes: int,
+    limit: int,
 ) -> Iterator[StepEvent]:
     """The loop that can be followed, operator by operator, and without an end: further steps change
     nothing once all rows are complete."""
-    tokens, state = canvas.tokens, None
-    masked = canvas.masked(tokens)
+    tokens, state = canvas.tokens, strategy.begin(canvas.row_masks, canvas.tokens.device)
+    masked = originally = canvas.masked(tokens)
     gen_length = remaining = masked.sum(-1, dtype=torch.int32)
-    for step in range(passes):
-        positions = canvas.nodes(tokens, masked)
-        logits, scores = forward(tokens, positions)
+    for step in range(limit):
+        before = forward.passes
+        positions, window = canvas.nodes(tokens, masked), canvas.window(masked)
+        logits, scores = forward.look(tokens, positions, window, state, step)
         inputs = strategy.observe(
             StepInputs.from_logits(
                 tokens,
@@ -195,6 +203,9 @@ def _decode(
                 gen_length=gen_length,
                 state=state,
                 step=step,
+                stop=canvas.block_end(masked),
+                window=window,
+                model=forward,
                 **options(logits),
             )
         )
@@ -202,8 +213,12 @@ def _decode(
 
         tokens = tokens.clone()  # the model, the state and listeners may keep what they were given
         ops.commit_(tokens, positions, inputs.token, selected)
-        if eos is not None:
+        if strategy.remasks:
+            # A row that is complete stays as it is, whatever the others still do.
+            back = strategy.remask(inputs, selected) & originally & (remaining > 0).unsqueeze(-1)
+            tokens = tokens.masked_fill(back, canvas.mask_id)
+        elif eos is not None:
             tokens = fill_after_eos(tokens, canvas, eos)
         masked, state = canvas.masked(tokens), inputs.state
         remaining = masked.sum(-1, dtype=torch.int32)
-        yield StepEvent(step, tokens, inputs, selected, remaining)
+        yield StepEvent(step, tokens, inputs, selected, remaining, forward.passes - before)

@@ -26,14 +26,24 @@ class Canvas:
     generated: Tensor  # bool [B, L], where the new tokens go
     mask_id: int
     block_length: int | None
-    masks: int  # in all rows together
+    every: Tensor  # int32 [B, L], each position of the text, -1 for padding
+    row_masks: list[int]  # in each row
     masks_in_padding: bool  # which look like something to reveal to whoever counts whole rows
-    passes: int  # most masks of any row: as every pass reveals one, no run needs more
     capacity: int  # most masks that are looked at together in any row
 
     def masked(self, tokens: Tensor) -> Tensor:
         """Where there is still something to reveal: bool [B, L]. Padding never is."""
         return (tokens == self.mask_id) & self.text
+
+    @property
+    def masks(self) -> int:
+        """In all rows together."""
+        return sum(self.row_masks)
+
+    @property
+    def most_masks(self) -> int:
+        """Of any row."""
+        return max(self.row_masks, default=0)
 
     def nodes(self, tokens: Tensor, masked: Tensor) -> Tensor:
         """The masked positions that each row works on now: int32 [B, capacity], -1 pads."""
@@ -41,20 +51,39 @@ class Canvas:
             tokens,
             self.mask_id,
             start=self.start,
-            stop=self._block_end(masked),
+            stop=self.block_end(masked),
             capacity=self.capacity,
         )
 
-    def _block_end(self, masked: Tensor) -> Tensor:
+    def window(self, masked: Tensor) -> Tensor:
+        """What was masked at the start in the block each row works on: int32 [B, capacity]."""
+        start = self.start
+        if self.block_length is not None:
+            block = self._block(masked)
+            start = torch.where(block > 0, self.new + block * self.block_length, start)
+        return ops.masked_positions(
+            self.tokens,
+            self.mask_id,
+            start=start,
+            stop=self.block_end(masked),
+            capacity=self.capacity,
+        )
+
+    def block_end(self, masked: Tensor) -> Tensor:
         """One past the block each row works on, the first that holds a mask: int64 [B].
 
         Masks in the given text belong to the first block.
         """
         if self.block_length is None:
             return self.stop
+        end = self.new + (self._block(masked) + 1) * self.block_length
+        return end.minimum(self.stop)
+
+    def _block(self, masked: Tensor) -> Tensor:
+        """Number of that block: int64 [B]."""
+        assert self.block_length is not None
         first = masked.int().argmax(-1)
-        block = (first - self.new).clamp(min=0) // self.block_length
-        return (self.new + (block + 1) * self.block_length).minimum(self.stop)
+        return (first - self.new).clamp(min=0) // self.block_length
 
 
 def lay_out(
@@ -90,9 +119,9 @@ def lay_out(
         generated=generated,
         mask_id=mask_id,
         block_length=block_length,
-        masks=int(infill.sum()) + masks.numel(),
+        every=torch.where(text, torch.arange(text.shape[1], device=text.device), -1).int(),
+        row_masks=[int(count) + new_tokens for count in infill],
         masks_in_padding=bool(read(((tokens == mask_id) & ~text).any())),
-        passes=most_infill + new_tokens,
         capacity=most_infill + min(block_length or new_tokens, new_tokens),
     )
 

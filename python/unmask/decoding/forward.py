@@ -6,33 +6,47 @@ from typing import Any
 from torch import Tensor
 
 from unmask.attention_tap import AttentionTap
+from unmask.decoding.canvas import Canvas
 from unmask.strategies import Strategy
 
 
 class Forward:
     """Calls the model, with its attention tapped where the strategy needs that."""
 
-    def __init__(
-        self, model: Callable[..., Any], attention_mask: Tensor | None, strategy: Strategy
-    ) -> None:
-        self._model = model
-        self._attention_mask = attention_mask
+    def __init__(self, model: Callable[..., Any], canvas: Canvas, strategy: Strategy) -> None:
+        self._model, self._canvas, self._strategy = model, canvas, strategy
         self._tap = (
             AttentionTap(model, layers=strategy.layers) if strategy.needs_attention else None
         )
+        self.attention_mask = canvas.attention_mask
+        self.mask_token_id = canvas.mask_id
+        self.passes = 0
+        """How often the model has looked at each row."""
 
-    def __call__(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, L, V] of tokens [B, L], attention scores [B, N, N] of positions [B, N]."""
-        if self._tap is None:
-            return self._logits(tokens), None
-        with self._tap(positions):
-            logits = self._logits(tokens)
+    def look(
+        self, tokens: Tensor, positions: Tensor, window: Tensor, state: Any, step: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits [B, at least L, V] of tokens [B, L], attention scores of positions [B, N].
+
+        The scores are [B, N, N], or [B, L, L] where the strategy asks for all positions.
+        """
+        if self._tap is None or not self._strategy.wants_attention(step):
+            return self._strategy.look(self, tokens, window, state), None
+        between = self._strategy.attention_between
+        with self._tap(positions if between == "nodes" else self._canvas.every):
+            logits = self._strategy.look(self, tokens, window, state)
         return logits, self._tap.scores
 
-    def _logits(self, tokens: Tensor) -> Tensor:
-        logits = logits_of(self._model(tokens, attention_mask=self._attention_mask))
+    def __call__(self, tokens: Tensor, **inputs: Tensor) -> Tensor:
+        """Logits of tokens, see :class:`unmask.strategies.base.Run`."""
+        batch, length = tokens.shape
+        rows = len(self._canvas.tokens)
+        self.passes += batch // max(rows, 1)
+        mask = self.attention_mask
+        if mask is not None and batch != rows:
+            mask = mask.repeat_interleave(batch // max(rows, 1), 0)
+        logits = logits_of(self._model(tokens, **{"attention_mask": mask, **inputs}))
         if logits.dim() != 3 or logits.shape[:2] != tokens.shape:
-            batch, length = tokens.shape
             raise ValueError(
                 f"model must return logits [B, L, V] = [{batch}, {length}, V], "
                 f"got {list(logits.shape)}"

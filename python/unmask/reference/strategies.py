@@ -6,11 +6,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unmask.reference import decoders
 from unmask.strategies import (
     DAPD,
+    DAWN,
     KLASS,
+    CumulativeDependency,
+    Entropy,
     EntropyBound,
     Factor,
+    Hierarchy,
+    LocalLeap,
+    Margin,
+    PrefixEntropy,
     StepInputs,
     Strategy,
     Threshold,
@@ -39,8 +47,8 @@ def _revealed(
     confidence = inputs.confidence[b].tolist()
     descending = sorted(usable, key=lambda n: (-confidence[n], n))
     match strategy:
-        case TopConfidence(tokens_per_step):
-            return descending[:tokens_per_step]
+        case TopConfidence():
+            return descending[: strategy.tokens_per_step]
         case Threshold(threshold):
             return [n for n in usable if confidence[n] >= threshold]
         case Factor(factor):
@@ -51,6 +59,19 @@ def _revealed(
             return _klass(strategy, passes, b, usable)
         case DAPD():
             return _dapd(strategy, inputs, b, usable)
+        case LocalLeap():
+            return decoders.local_leap(strategy, inputs, b, usable)
+        case Margin() | Entropy():
+            return decoders.scored(strategy, inputs, b, usable, strategy.tokens_per_step)
+        case Hierarchy():
+            return decoders.hierarchy(strategy, inputs, b, usable)
+        case PrefixEntropy():
+            return decoders.prefix_entropy(strategy, inputs, b, usable)
+        case CumulativeDependency():
+            return decoders.cumulative_dependency(strategy, inputs, b, usable)
+        case DAWN():
+            end = inputs.tokens.shape[1] if inputs.stop is None else int(inputs.stop[b])
+            return decoders.dawn(strategy, list(passes), b, usable, end)
     raise ValueError(f"no reference for {strategy!r}")
 
 
@@ -105,6 +126,9 @@ def _dapd(strategy: DAPD, inputs: StepInputs, b: int, usable: list[int]) -> list
     nodes = [n for n, position in enumerate(inputs.positions[b].tolist()) if position >= 0]
     attention = inputs.scores[b].double().tolist()
     confidence = inputs.confidence[b].tolist()
+    bar = math.inf if strategy.precommit is None else strategy.precommit
+    if not strategy.precommit_in_graph:
+        nodes = [n for n in nodes if not confidence[n] >= bar]
     if strategy.normalize:
         for i in nodes:
             total = max(sum(attention[i][j] for j in nodes if j != i), 1e-9)
@@ -128,7 +152,6 @@ def _dapd(strategy: DAPD, inputs: StepInputs, b: int, usable: list[int]) -> list
         "confidence": {i: confidence[i] for i in nodes},
     }[strategy.order]
 
-    bar = math.inf if strategy.precommit is None else strategy.precommit
     certain = [n for n in usable if confidence[n] >= bar]
     independent: list[int] = []
     for i in sorted(set(usable) - set(certain), key=lambda n: (-key[n], n)):

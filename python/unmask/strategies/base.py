@@ -3,11 +3,26 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from unmask import ops
+
+
+class Run(Protocol):
+    """The model, for a strategy that looks by itself."""
+
+    attention_mask: Tensor | None
+    """[B, L], 1 for text, 0 for padding."""
+    mask_token_id: int
+
+    def __call__(self, tokens: Tensor, **inputs: Tensor) -> Tensor:
+        """Logits [B * m, L', V] of tokens [B * m, L']: m texts for each row, side by side.
+
+        Unless it is among the inputs, the attention mask is that of the rows.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +43,13 @@ class StepInputs:
     logits: Tensor  # [B, L, V], the model's own
     remaining: Tensor  # int32 [B], masks left in the row before this step
     gen_length: Tensor  # int32 [B], masks of the row at the start
-    scores: Tensor | None = None  # f32 [B, N, N], attention of node i to node j
+    scores: Tensor | None = None  # f32 [B, N, N], attention of node i to node j; or [B, L, L]
     state: Any = None  # what the strategy's observe() left behind in the pass before
     seed: int | Tensor = 0  # an int, or int64 [B] with one seed per request
     step: int | Tensor = 0  # number of this pass, from 0
+    stop: Tensor | None = None  # int64 [B], one past the block each row works on; None: its end
+    window: Tensor | None = None  # int32 [B, W], the positions of that block, -1 pads
+    model: Run | None = None  # for rules that look at other texts too
     row_shift: int = 0  # position p reads row max(p - row_shift - row_offset, 0) of the logits
     row_offset: int = 0
     logit_scale: float = 1.0
@@ -57,6 +75,9 @@ class StepInputs:
         row_shift: int = 0,
         row_offset: int = 0,
         logit_scale: float = 1.0,
+        stop: Tensor | None = None,
+        window: Tensor | None = None,
+        model: Run | None = None,
     ) -> "StepInputs":
         """Look at one pass's logits through :func:`unmask.topk_confidence`.
 
@@ -68,8 +89,12 @@ class StepInputs:
             remaining: [B] int32; default: as many as there are nodes.
             gen_length: [B] int32; default: ``remaining``, which makes every step a first step.
             scores: [B, N, N] float32 from :class:`unmask.AttentionTap`, for strategies that
-                need attention.
-            state: the ``state`` of the inputs that observe() returned in the pass before.
+                need attention; [B, L, L] for those that need it between all positions.
+            state: the ``state`` of the inputs that observe() returned in the pass before; in the
+                first one what begin() returned.
+            stop: [B] int64, one past the block each row works on; default: the row's end.
+            window: [B, W] int32, the positions of that block; -1 pads.
+            model: runs the model on other texts, for strategies that look at them too.
 
         The others are those of :func:`unmask.topk_confidence`, which also checks them.
 
@@ -114,7 +139,19 @@ class StepInputs:
             row_shift=row_shift,
             row_offset=row_offset,
             logit_scale=logit_scale,
+            stop=stop,
+            window=window,
+            model=model,
         )
+
+    def scores_for(self, strategy: "Strategy") -> Tensor:
+        """The scores, which this strategy needs."""
+        if self.scores is None:
+            raise ValueError(
+                f"scores must be given for {type(strategy).__name__}, got None: run the model "
+                "under unmask.AttentionTap"
+            )
+        return self.scores
 
 
 class Strategy(ABC):
@@ -139,11 +176,41 @@ class Strategy(ABC):
     needs_attention: ClassVar[bool] = False
     """Whether ``inputs.scores`` must be there; ``generate`` then taps the model's attention."""
 
+    attention_between: ClassVar[Literal["nodes", "positions"]] = "nodes"
+    """Whose attention to each other: that of the masked positions, or of all."""
+
+    remasks: ClassVar[bool] = False
+    """Whether :meth:`remask` takes tokens back."""
+
     candidates: ClassVar[int] = 1
     """How many of each node's most probable tokens it wants in ``inputs.ids`` and ``.probs``."""
 
     layers: float | Sequence[int] = 0.3
     """Whose attention: the last fraction of the layers, or a list of them."""
+
+    def begin(self, masks: Sequence[int], device: torch.device) -> Any:
+        """The state of a run before its first pass, for rows with these numbers of masks."""
+        return None
+
+    def most_steps(self, masks: int) -> int:
+        """How many steps a row with so many masks may take. Every step reveals one, or else this
+        says when the rule ends."""
+        return masks
+
+    def wants_attention(self, step: int) -> bool:
+        """Whether this step needs scores of its own, where ``needs_attention`` says any does."""
+        return True
+
+    def look(self, run: Run, tokens: Tensor, window: Tensor, state: Any) -> Tensor:
+        """This step's logits [B, at least L, V]; by default those of one pass, ``run(tokens)``.
+
+        Args:
+            run: the model; takes tokens, and whatever else the model understands by keyword.
+            tokens: [B, L] int64.
+            window: [B, W] int32, the positions of the block each row works on, -1 pads.
+            state: as in ``inputs.state``.
+        """
+        return run(tokens)
 
     @abstractmethod
     def select(self, inputs: StepInputs) -> Tensor:
@@ -159,6 +226,13 @@ class Strategy(ABC):
         defines it: a subclass that changes ``select`` brings its own or goes without.
         """
         return None
+
+    def remask(self, inputs: StepInputs, selected: Tensor) -> Tensor:
+        """Which positions become masks again, after ``selected`` was revealed: bool [B, L].
+
+        Asked only where ``remasks`` is set; never one that is masked, given, or padding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} sets remasks and has no remask()")
 
     def observe(self, inputs: StepInputs) -> StepInputs:
         """Fold this pass into the strategy's memory, before ``select``.

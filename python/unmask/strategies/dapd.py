@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from unmask import ops
 from unmask._checks import (
+    require_count,
     require_layers,
     require_number,
     require_one_of,
@@ -19,6 +21,24 @@ from unmask.strategies.base import StepInputs, Strategy
 CERTAIN = 0.998046875
 """1 - 2**-9. A bfloat16 softmax rounds everything above it to 1, which is what "confidence 1" meant
 where the rule was published."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The scores of an earlier step."""
+
+    positions: Tensor  # int32 [B, N]
+    scores: Tensor  # f32 [B, N, N]
+
+    def scores_of(self, positions: Tensor) -> Tensor:
+        """Those between other positions [B, N]: 1, more than any attention, where unknown."""
+        there = (positions.unsqueeze(-1) == self.positions.unsqueeze(1)) & (positions >= 0)[
+            ..., None
+        ]
+        known, at = there.any(-1), there.int().argmax(-1)
+        rows = self.scores.gather(1, at.unsqueeze(-1).expand_as(self.scores))
+        scores = rows.gather(2, at.unsqueeze(1).expand_as(rows))
+        return torch.where(known.unsqueeze(-1) & known.unsqueeze(1), scores, 1.0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,10 @@ class DAPD(Strategy):
         precommit: reveal nodes of at least this confidence at once, without a look at the graph.
         late, late_threshold, late_progress: once that fraction of the row is revealed, nodes of
             at least that confidence join the independent set ("union") or replace it ("switch").
+        precommit_in_graph: whether those revealed at once still count in the degrees and maxima of
+            the others.
+        reuse: listen to attention in every so many-th step only, and keep its scores in between.
+            A node that was not there when they were taken conflicts with all.
 
     Source: arXiv 2603.12996. The presets are its variants.
     """
@@ -52,6 +76,8 @@ class DAPD(Strategy):
     late: Literal["union", "switch"] | None = None
     late_threshold: float = 0.9
     late_progress: float = 0.5
+    precommit_in_graph: bool = True
+    reuse: int = 1
 
     needs_attention: ClassVar[bool] = True
 
@@ -65,6 +91,8 @@ class DAPD(Strategy):
         require_one_of("late", self.late, [None, "union", "switch"])
         if self.precommit is not None:
             require_number("precommit", self.precommit)
+        require_one_of("precommit_in_graph", self.precommit_in_graph, [False, True])
+        require_count("reuse", self.reuse, least=1)
         require_number("late_threshold", self.late_threshold)
         require_number("late_progress", self.late_progress, most=1.0)
 
@@ -91,15 +119,28 @@ class DAPD(Strategy):
         least = _float32(self.tau_min)
         return progress * _float32(_float32(self.tau_max) - least) + least
 
+    def wants_attention(self, step: int) -> bool:
+        """In every ``reuse``-th step."""
+        return step % self.reuse == 0
+
+    def observe(self, inputs: StepInputs) -> StepInputs:
+        """Keep the scores for the steps that do without their own."""
+        if self.reuse == 1:
+            return inputs
+        if inputs.scores is not None:
+            return replace(inputs, state=Heard(inputs.positions, inputs.scores))
+        if not isinstance(inputs.state, Heard):
+            return inputs  # select says that scores are missing
+        return replace(inputs, scores=inputs.state.scores_of(inputs.positions))
+
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]. Needs ``inputs.scores``."""
-        if inputs.scores is None:
-            raise ValueError(
-                "scores must be given for DAPD, got None: run the model under unmask.AttentionTap"
-            )
+        positions = inputs.positions
+        if self.precommit is not None and not self.precommit_in_graph:
+            positions = positions.masked_fill(inputs.confidence >= self.precommit, -1)
         graph = ops.dependency_graph(
-            inputs.scores,
-            inputs.positions,
+            inputs.scores_for(self),
+            positions,
             self.tau(inputs),
             edge=self.edge,
             normalize=self.normalize,
@@ -118,10 +159,13 @@ class DAPD(Strategy):
             late_progress=self.late_progress,
         )
 
-    def fused_step(self) -> Callable[..., ops.StepResult]:
-        """:func:`unmask.dapd_step_` with these fields."""
+    def fused_step(self) -> Callable[..., ops.StepResult] | None:
+        """:func:`unmask.dapd_step_` with these fields, where it has them all."""
+        if self.reuse > 1 or not (self.precommit is None or self.precommit_in_graph):
+            return None
         options = {field.name: getattr(self, field.name) for field in fields(self)}
-        del options["layers"]  # chosen where attention is listened to
+        for elsewhere in ("layers", "precommit_in_graph", "reuse"):
+            del options[elsewhere]
         return partial(ops.dapd_step_, **options)
 
 

@@ -7,45 +7,45 @@ from functools import partial
 from torch import Tensor
 
 from unmask import ops
-from unmask._checks import require_count, require_number
+from unmask._checks import require_number
+from unmask.strategies._noise import SELECT, uniform
+from unmask.strategies._ranking import take_top
 from unmask.strategies.base import StepInputs, Strategy
+from unmask.strategies.pace import Pace
 
 
 @dataclass(frozen=True)
-class TopConfidence(Strategy):
-    """Reveal a fixed number of nodes, the most confident ones.
+class TopConfidence(Pace):
+    """Reveal a given number of nodes, the most confident ones.
 
     Source: "low confidence remasking" of LLaDA (arXiv 2502.09992).
     """
 
-    tokens_per_step: int = 1
-
-    def __post_init__(self) -> None:
-        require_count("tokens_per_step", self.tokens_per_step, least=1)
-
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]."""
+        if self.schedule is not None:
+            return take_top(inputs.confidence, inputs.token, self.counts(inputs))
         return ops.select(inputs.confidence, inputs.token, "top", self.tokens_per_step)
 
-    def fused_step(self) -> Callable[..., ops.StepResult]:
+    def fused_step(self) -> Callable[..., ops.StepResult] | None:
         """:func:`unmask.top_confidence_step_` with these fields."""
+        if self.schedule is not None:
+            return None
         return partial(ops.top_confidence_step_, tokens_per_step=self.tokens_per_step)
 
 
 @dataclass(frozen=True)
-class Random(Strategy):
-    """Reveal a fixed number of nodes, drawn by counter-based noise from the inputs' seed.
+class Random(Pace):
+    """Reveal a given number of nodes, drawn by counter-based noise from the inputs' seed.
 
     Source: "random remasking" of LLaDA (arXiv 2502.09992).
     """
 
-    tokens_per_step: int = 1
-
-    def __post_init__(self) -> None:
-        require_count("tokens_per_step", self.tokens_per_step, least=1)
-
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]."""
+        if self.schedule is not None:
+            noise = uniform(inputs.positions, inputs.seed, inputs.step, SELECT)
+            return take_top(noise, inputs.token, self.counts(inputs))
         return ops.select(
             inputs.confidence,
             inputs.token,
@@ -56,8 +56,10 @@ class Random(Strategy):
             step=inputs.step,
         )
 
-    def fused_step(self) -> Callable[..., ops.StepResult]:
+    def fused_step(self) -> Callable[..., ops.StepResult] | None:
         """:func:`unmask.random_step_` with these fields."""
+        if self.schedule is not None:
+            return None
         return partial(ops.random_step_, tokens_per_step=self.tokens_per_step)
 
 

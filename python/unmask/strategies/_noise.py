@@ -1,0 +1,53 @@
+"""Random numbers of nodes, as a function of seed, step and position: no state, no order.
+
+Philox4x32-10 as the compiled operators use it, in integer tensors, under counters of its own.
+Source: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+"""
+
+import torch
+from torch import Tensor
+
+# First words of the counter, one per use. Drawing tokens has token / 4 there, far below.
+SELECT, GUMBEL, REVEAL, REMASK = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC
+
+WORD = 0xFFFFFFFF
+ROUNDS = 10
+
+
+def uniform(positions: Tensor, seed: int | Tensor, step: int | Tensor, domain: int) -> Tensor:
+    """Uniform in (0, 1), float64, one for each of [B, N] positions.
+
+    Args:
+        positions: integers [B, N].
+        seed: an int, rows then differ by their number; or int64 [B], one per request.
+        step: number of the pass.
+        domain: what the numbers are for, one of the constants above.
+    """
+    device = positions.device
+    per_request = isinstance(seed, Tensor)
+    key = torch.as_tensor(seed, dtype=torch.int64, device=device).reshape(-1, 1)
+    row = torch.arange(len(positions), device=device).unsqueeze(-1)
+    now = torch.as_tensor(step, dtype=torch.int64, device=device).reshape(1, 1)
+    shape = positions.shape
+    counter = [
+        torch.full(shape, domain, dtype=torch.int64, device=device),
+        positions.long() & WORD,
+        (torch.zeros_like(row) if per_request else row).expand(shape),
+        (now & WORD).expand(shape),
+    ]
+    word = _philox(counter, key & WORD, (key >> 32) & WORD)
+    return (word.double() + 0.5) / 2**32
+
+
+def _philox(counter: list[Tensor], low: Tensor, high: Tensor) -> Tensor:
+    """The first of the four words."""
+    for _ in range(ROUNDS):
+        first, second = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]  # wrap, bits are right
+        counter = [
+            ((second >> 32) & WORD) ^ counter[1] ^ low,
+            second & WORD,
+            ((first >> 32) & WORD) ^ counter[3] ^ high,
+            first & WORD,
+        ]
+        low, high = (low + 0x9E3779B9) & WORD, (high + 0xBB67AE85) & WORD
+    return counter[0]
