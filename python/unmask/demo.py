@@ -15,7 +15,9 @@ from torch import Tensor
 from unmask import toy
 from unmask.generate import generate
 from unmask.strategies import Strategy, TopConfidence
+from unmask.toy import Task
 from unmask.toy.evaluate import Result, calibrated, competitors, evaluate, prompts
+from unmask.watch import Watch
 
 STEP_COLOURS = ["bright_green", "bright_cyan", "bright_yellow", "bright_magenta", "bright_blue"]
 
@@ -32,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of ``unmask demo``."""
     parser.add_argument("--n", type=int, default=100, help="sequences per row of a table")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and draws")
+    parser.add_argument(
+        "--watch", action="store_true", help="instead, see one sequence of each task being decoded"
+    )
+    parser.add_argument("--fps", type=float, default=2.0, help="steps per second, with --watch")
+    parser.add_argument(
+        "--save-trace", metavar="FILE", help="keep the last run watched, for unmask plot"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
@@ -39,9 +48,14 @@ def run(args: argparse.Namespace) -> int:
     """Decode, print, and return the exit code."""
     if args.n < 1:
         raise SystemExit(f"unmask demo: --n must be at least 1, got {args.n}")
+    if args.save_trace and not args.watch:
+        raise SystemExit("unmask demo: --save-trace keeps a run that was watched: add --watch")
     start = time.perf_counter()
     torch.set_num_threads(1)  # models this small only wait for a second thread
     console = Console(stderr=args.json)
+    if args.watch:
+        watch_runs(console, args)
+        return 0
     if not args.json:
         show_sentences(console, args.seed)
     boards: dict[str, list[Result]] = {title: [] for title, _, _ in BOARDS}
@@ -65,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(
         f"{rows} rows of {args.n} sequences in {time.perf_counter() - start:.0f} s, on one thread. "
         "The score is the fraction of valid sentences, or of questions answered correctly; steps "
-        "are forward passes per sequence.\nNext: unmask demo --seed 1, or decode a model of your "
+        "are forward passes per sequence.\nNext: unmask demo --watch, or decode a model of your "
         "own with unmask.generate (README)."
     )
     return 0
@@ -82,6 +96,36 @@ def show_sentences(console: Console, seed: int, count: int = 3) -> None:
         console.print(f"\n[bold]{title}[/bold]  (the number is the pass that revealed the word)")
         for line in decode_with_steps(strategy, masked, seed):
             console.print(line)
+
+
+def watch_runs(console: Console, args: argparse.Namespace) -> None:
+    """A sentence and five questions, first a word at a time and then by DAPD."""
+    for name in ("grammar", "questions"):
+        model, task = toy.load(name)
+        masked = prompts(task, 1, args.seed)
+
+        def word(ids: list[int], task: Task = task) -> str:
+            return task.vocab[ids[0]]
+
+        for title, strategy in [("one per step", TopConfidence()), ("DAPD", calibrated(task))]:
+            console.print(f"\n[bold]{name}[/bold], {title}")
+            with Watch(word, task.mask_token_id, fps=args.fps, console=console) as watch:
+                output = generate(
+                    model,
+                    masked,
+                    max_new_tokens=0,
+                    strategy=strategy,
+                    temperature=task.temperature,
+                    seed=args.seed,
+                    streamer=watch,
+                    return_trace="graph",
+                )
+    if args.save_trace:
+        assert output.trace is not None
+        output.trace.with_words(word).save(args.save_trace)
+    file = args.save_trace or "trace.json"
+    again = "" if args.save_trace else f"unmask demo --watch --save-trace {file}, then "
+    console.print(f"\nNext: {again}unmask plot {file}", markup=False)
 
 
 def decode_with_steps(strategy: Strategy, masked: Tensor, seed: int) -> list[Text]:

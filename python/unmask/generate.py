@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from unmask import ops
+from unmask._checks import require_one_of
 from unmask.decoding.arguments import (
     check_eos,
     check_model,
@@ -26,6 +27,9 @@ from unmask.decoding.host import CompletionFlag
 from unmask.decoding.trace import Trace, TraceRecorder
 from unmask.strategies import DAPD, StepInputs, Strategy
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 STAGED = DAPD.staged()
 
 
@@ -36,6 +40,15 @@ class GenerateOutput:
     sequences: Tensor  # int64 [B, L], padding where it was, new tokens after the text
     steps: Tensor  # int32 [B], forward passes until the row was complete
     trace: Trace | None  # with return_trace
+
+    def plot(self, row: int = 0, step: int | None = None, kind: str = "all") -> "Figure":
+        """Look at the run of one row: see :func:`unmask.figures.draw`. Needs matplotlib."""
+        if self.trace is None:
+            raise ValueError(
+                "plot needs a trace, got a run without: generate(..., return_trace=True), or "
+                '"graph" to see the graphs too'
+            )
+        return self.trace.plot(row, step, kind)
 
 
 @torch.no_grad()
@@ -53,7 +66,7 @@ def generate(
     max_steps: int | None = None,
     streamer: Any = None,
     progress: bool = False,
-    return_trace: bool = False,
+    return_trace: bool | Literal["graph"] = False,
     *,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -89,7 +102,8 @@ def generate(
             a single row from left to right as it settles, or is called with a :class:`StepEvent`
             after each step. Like ``progress`` it reads every step on the host.
         progress: show a bar of revealed tokens.
-        return_trace: also return which step revealed each token.
+        return_trace: also return which step revealed each token; "graph": and the graph of each
+            step, where the strategy goes by one (DAPD, DAWN).
         logit_shift: 1 for models whose row i - 1 predicts position i (Dream).
         suppress_tokens: ids that are never revealed.
 
@@ -114,6 +128,7 @@ def generate(
     check_model(model, strategy, streamer)
     mask_id = mask_token_of(model, mask_token_id)
     check_sequences(input_ids, attention_mask, seed, streamer)
+    require_one_of("return_trace", return_trace, [False, True, "graph"])
     check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
     eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
     check_eos(eos_token_id, mask_id)
@@ -136,8 +151,10 @@ def generate(
     forward = Forward(model, canvas, strategy)
     most = strategy.most_steps(canvas.most_masks)
     limit = most if max_steps is None else min(max_steps, most)
-    recorder = TraceRecorder(canvas.tokens) if return_trace else None
-    followed = return_trace or progress or streamer is not None
+    recorder = None
+    if return_trace:
+        recorder = TraceRecorder(canvas, strategy, graphs=return_trace == "graph")
+    followed = recorder is not None or progress or streamer is not None
     completion = CompletionFlag(input_ids.device, patient=progress or streamer is not None)
 
     fused_step = None if followed or canvas.masks_in_padding else fused_step_of(strategy)

@@ -216,6 +216,14 @@ class Strategy(ABC):
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N], never a padded one."""
 
+    def conflict(self, inputs: StepInputs) -> Tensor | None:
+        """The graph that ``select`` goes by with these inputs, for whoever looks on.
+
+        Conflict bits int32 [B, N, ceil(N / 32)], see :func:`unmask.dependency_graph`; None for a
+        rule without a graph. ``return_trace="graph"`` keeps them.
+        """
+        return None
+
     def fused_step(self) -> Callable[..., ops.StepResult] | None:
         """The operator that does the whole step in place, if there is one.
 

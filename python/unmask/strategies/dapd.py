@@ -16,6 +16,7 @@ from unmask._checks import (
     require_number,
     require_one_of,
 )
+from unmask.strategies._bits import pack_bits
 from unmask.strategies.base import StepInputs, Strategy
 
 CERTAIN = 0.998046875
@@ -113,11 +114,9 @@ class DAPD(Strategy):
 
     def tau(self, inputs: StepInputs) -> Tensor:
         """The threshold of each row in this step: f32 [B]."""
-        progress = 1 - inputs.remaining.float() / inputs.gen_length.float()
-        progress = progress.masked_fill(inputs.gen_length < 1, 0.0)
         # Rounded as the compiled operators round, so that both meet the same threshold.
         least = _float32(self.tau_min)
-        return progress * _float32(_float32(self.tau_max) - least) + least
+        return _progress(inputs) * _float32(_float32(self.tau_max) - least) + least
 
     def wants_attention(self, step: int) -> bool:
         """In every ``reuse``-th step."""
@@ -135,16 +134,7 @@ class DAPD(Strategy):
 
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]. Needs ``inputs.scores``."""
-        positions = inputs.positions
-        if self.precommit is not None and not self.precommit_in_graph:
-            positions = positions.masked_fill(inputs.confidence >= self.precommit, -1)
-        graph = ops.dependency_graph(
-            inputs.scores_for(self),
-            positions,
-            self.tau(inputs),
-            edge=self.edge,
-            normalize=self.normalize,
-        )
+        graph = self._graph(inputs)
         return ops.dapd_select(
             inputs.confidence,
             inputs.token,
@@ -159,6 +149,21 @@ class DAPD(Strategy):
             late_progress=self.late_progress,
         )
 
+    def conflict(self, inputs: StepInputs) -> Tensor:
+        """The conflicts between nodes that are scanned: int32 [B, N, ceil(N / 32)].
+
+        Nodes above ``precommit`` have none, nor has a row that ``late="switch"`` has reached.
+        """
+        conflict = self._graph(inputs).conflict
+        if self.precommit is not None:
+            at_once = inputs.confidence >= self.precommit
+            conflict = conflict.masked_fill(at_once.unsqueeze(-1), 0)
+            conflict = conflict & ~pack_bits(at_once).unsqueeze(1)
+        if self.late == "switch":
+            late = _progress(inputs) >= _float32(self.late_progress)
+            conflict = conflict.masked_fill(late[:, None, None], 0)
+        return conflict
+
     def fused_step(self) -> Callable[..., ops.StepResult] | None:
         """:func:`unmask.dapd_step_` with these fields, where it has them all."""
         if self.reuse > 1 or not (self.precommit is None or self.precommit_in_graph):
@@ -167,6 +172,24 @@ class DAPD(Strategy):
         for elsewhere in ("layers", "precommit_in_graph", "reuse"):
             del options[elsewhere]
         return partial(ops.dapd_step_, **options)
+
+    def _graph(self, inputs: StepInputs) -> ops.DependencyGraph:
+        positions = inputs.positions
+        if self.precommit is not None and not self.precommit_in_graph:
+            positions = positions.masked_fill(inputs.confidence >= self.precommit, -1)
+        return ops.dependency_graph(
+            inputs.scores_for(self),
+            positions,
+            self.tau(inputs),
+            edge=self.edge,
+            normalize=self.normalize,
+        )
+
+
+def _progress(inputs: StepInputs) -> Tensor:
+    """How much of each row is revealed: f32 [B], from 0 to 1."""
+    progress = 1 - inputs.remaining.float() / inputs.gen_length.float()
+    return progress.masked_fill(inputs.gen_length < 1, 0.0)
 
 
 def _float32(value: float) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unmask import ops
 from unmask._checks import require_layers, require_number, require_one_of
+from unmask.strategies._bits import pack_bits
 from unmask.strategies._sequence import scatter_nodes
 from unmask.strategies.base import StepInputs, Strategy
 
@@ -67,12 +68,7 @@ class DAWN(Strategy):
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]. Needs ``inputs.scores`` between all positions."""
         edges = self._edges(inputs)  # [B, N, L], from position j to node i
-        at = inputs.positions.long().clamp(min=0)
-        pairs = edges.gather(-1, at.unsqueeze(1).expand(-1, at.shape[1], -1))
-        exists = inputs.positions >= 0
-        pairs = pairs & exists.unsqueeze(1) & exists.unsqueeze(2)
-        either = pairs | pairs.mT
-
+        pairs = self._pairs(edges, inputs.positions)
         usable, confidence = inputs.token >= 0, inputs.confidence
         confident = usable & (confidence >= self.tau_high)
         induced = (edges & self._anchors(inputs).unsqueeze(1)).any(-1)
@@ -81,12 +77,21 @@ class DAWN(Strategy):
         if self.compat:
             beside = (pairs & (confident & induced).unsqueeze(1)).any(-1)
         else:
-            beside = (either & settled.unsqueeze(1)).any(-1)
+            beside = ((pairs | pairs.mT) & settled.unsqueeze(1)).any(-1)
         left = usable & (confidence >= self.tau_low) & ~settled & ~beside
-        # Half-way between no edge and one, the raw rule of the graph is the edge itself.
-        graph = ops.dependency_graph(either.float(), inputs.positions, 0.5, edge="raw")
-        apart = ops.independent_set(graph.conflict, confidence, eligible=left)
+        apart = ops.independent_set(pack_bits(pairs | pairs.mT), confidence, eligible=left)
         return ops.select(confidence, inputs.token, "threshold", 0.0, eligible=settled | apart)
+
+    def conflict(self, inputs: StepInputs) -> Tensor:
+        """Edges between nodes, either way: int32 [B, N, ceil(N / 32)]."""
+        pairs = self._pairs(self._edges(inputs), inputs.positions)
+        return pack_bits(pairs | pairs.mT)
+
+    def _pairs(self, edges: Tensor, positions: Tensor) -> Tensor:
+        """The edges [B, N, L] that come from nodes: bool [B, N, N], from node j to node i."""
+        at, exists = positions.long().clamp(min=0), positions >= 0
+        pairs = edges.gather(-1, at.unsqueeze(1).expand(-1, at.shape[1], -1))
+        return pairs & exists.unsqueeze(1) & exists.unsqueeze(2)
 
     def _edges(self, inputs: StepInputs) -> Tensor:
         attention = inputs.scores_for(self)
