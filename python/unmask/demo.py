@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     if args.n < 1:
         raise SystemExit(f"unmask demo: --n must be at least 1, got {args.n}")
     if args.save_trace and not args.watch:
-        raise SystemExit("unmask demo: --save-trace keeps a run that was watched: add --watch")
+        raise ValueError("--save-trace keeps a run that was watched: add --watch")
+    if args.watch and args.json:
+        raise ValueError("--watch draws and --json prints numbers: choose one")
     start = time.perf_counter()
     torch.set_num_threads(1)  # models this small only wait for a second thread
     console = Console(stderr=args.json)

@@ -30,6 +30,7 @@ HIGHEST_ARCS = 4.0  # inches, above and below the line together
 
 GIVEN = "#dddddd"
 REVEALED, WAITING, BOTH = "#0072b2", "#999999", "#d55e00"  # told apart by every kind of eye
+BOTH_REVEALED = "both are revealed"
 
 
 def draw(trace: Trace, *, row: int = 0, step: int | None = None, kind: str = "all") -> "Figure":
@@ -119,7 +120,7 @@ def _order(trace: Trace, row: int, _: int) -> Panel:
     longest = max(map(cells, shown or labels), default=1)
     columns = 64 if bare else int((WIDTH - 1.5) / (longest * LETTER + 0.14))
     columns = min(columns - columns % 5 if columns > 5 else columns, max(length, 1))
-    lines = -(-length // columns)
+    lines = max(-(-length // columns), 1)
     height = lines * (0.14 if bare else 0.4 if shown else 0.3)
 
     def paint(axes: "Axes") -> None:
@@ -209,7 +210,7 @@ def _graph(trace: Trace, row: int, step: int) -> Panel:
         for how_many, side, colour, dash, name in [
             (0, -1, WAITING, "-", "both wait"),
             (1, 1, REVEALED, "-", "one is revealed"),
-            (2, 1, BOTH, "--", "both are revealed"),
+            (2, 1, BOTH, "--", BOTH_REVEALED),
         ]:
             these = revealed == how_many
             _add_arcs(axes, _arcs(first[these], second[these], side * inches), colour, dash, name)
@@ -249,7 +250,8 @@ def _add_arcs(axes: "Axes", arcs: Any, colour: str, dash: str, name: str) -> Non
 
     alpha = float(np.clip(60 / max(len(arcs), 1), 0.12, 0.9))
     lines = LineCollection(arcs, colors=colour, linestyles=dash, linewidths=1.2, alpha=alpha)
-    lines.set(gid=name, label=f"{name}: {len(arcs)}")
+    why = "\n(one way, or sure anyway)" if name == BOTH_REVEALED and len(arcs) else ""
+    lines.set(gid=name, label=f"{name}: {len(arcs)}{why}")
     axes.add_collection(lines)
 
 
@@ -262,7 +264,7 @@ def _name_nodes(axes: "Axes", positions: Any, taken: Any, words: list[str] | Non
     widest = max(map(cells, names), default=0)
     if words and every == 1:
         there = [fitted(words[p], LONGEST_WORD) for p in positions]
-        widest = max(widest, *map(cells, there))
+        widest = max([widest, *map(cells, there)])
         names = [f"{word}\n{p}" for word, p in zip(there, names, strict=True)]
         what = "masked position, and the word that stands there in the end"
     turned = (widest + 1) * LETTER > ARC_WIDTH / max(len(names), 1)

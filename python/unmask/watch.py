@@ -17,7 +17,7 @@ from unmask.decoding.words import on_one_line
 
 Tokens = np.ndarray[Any, Any]  # int64 [L]
 
-BLOCK = "░░░"
+BLOCK = "░░"
 MOST_WORDS = 20  # in a printed line
 GIVEN, SETTLED, NEW, HIDDEN, TAKEN_BACK = "dim", "", "bold black on bright_green", "dim", "red"
 
