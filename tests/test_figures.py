@@ -180,6 +180,8 @@ def test_conflicts_between_revealed_ones_stand_out() -> None:
     assert len(joined.get_segments()) == 1
     assert joined.get_linestyle() != artist(axes, "one is revealed").get_linestyle()
     assert len(artist(axes, "one is revealed").get_segments()) == 2
+    told = [text.get_text() for text in axes.get_legend().texts]
+    assert "both are revealed: 1\n(one way, or sure anyway)" in told
 
 
 def test_the_revealed_are_named_in_their_colour(trace: Trace) -> None:

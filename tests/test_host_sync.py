@@ -115,7 +115,7 @@ def test_generate_reads_nothing_on_the_host(strategy: Strategy) -> None:
             eos_token_id=[9, 8],
             temperature=0.7,
             seed=torch.tensor([1, 2]),
-            return_trace=True,
+            return_trace="graph",
         )
     assert reads.found == []
     assert int(out.steps.max()) > 1

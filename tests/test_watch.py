@@ -30,6 +30,7 @@ def console(terminal: bool = True) -> Console:
         file=io.StringIO(),
         force_terminal=terminal,
         width=80,
+        height=10,
         color_system="standard" if terminal else None,
         _environ={"TERM": "xterm"},
     )
@@ -73,6 +74,18 @@ def test_what_is_new_is_highlighted_once() -> None:
     assert f"{NEW}w{target(2)}↵" not in steps[1]
     assert f"{NEW}w{target(3)}↵" in steps[1]
     assert f"{NEW}w1↵" not in drawn(screen)
+
+
+def test_of_a_long_text_the_part_at_work_is_in_sight() -> None:
+    screen = console()
+    given = torch.tensor([[*[5] * 300, *[M] * 300]])
+    options = {"strategy": TopConfidence(100), "streamer": Watch(word, M, console=screen)}
+    generate(Scripted(), given, 0, **options)
+    shown = [frame for frame in frames(screen) if frame]
+    assert all(frame.count("\n") < 10 for frame in shown[:3])
+    assert BLOCK in shown[0]
+    assert "w5" in shown[0], "some of what stands before"
+    assert len(re.findall(r"w\d", shown[-1])) == 600, "all of it in the end"
 
 
 def test_the_cursor_comes_back_with_the_end_or_with_an_error() -> None:
@@ -128,8 +141,9 @@ def test_one_row_is_followed_until_it_is_complete() -> None:
     watch = Watch(word, M, row=1, console=screen)
     generate(Scripted(), given, streamer=watch, **options)
     assert drawn(screen) == f"step 0: 1 of 1 revealed, 1 forward pass; w{target(3)}↵\n"
-    generate(Scripted(), given, streamer=Watch(word, M, row=2, console=screen), **options)
-    assert len(drawn(screen).splitlines()) == 1
+    for quiet in (console(terminal=False), console()):
+        generate(Scripted(), given, streamer=Watch(word, M, row=2, console=quiet), **options)
+        assert drawn(quiet) == ""
 
 
 def test_frames_stand_as_long_as_fps_says(monkeypatch: pytest.MonkeyPatch) -> None:

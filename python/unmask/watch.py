@@ -19,14 +19,17 @@ Tokens = np.ndarray[Any, Any]  # int64 [L]
 
 BLOCK = "░░"
 MOST_WORDS = 20  # in a printed line
-GIVEN, SETTLED, NEW, HIDDEN, TAKEN_BACK = "dim", "", "bold black on bright_green", "dim", "red"
+GIVEN, SETTLED, HIDDEN = "dim", "", "bright_black"
+NEW, TAKEN_BACK = "bold black on bright_green", "red"
+BUSY = {HIDDEN, NEW, TAKEN_BACK}
 
 
 class Watch:
     """A ``streamer`` for :func:`unmask.generate` that shows one row as it is revealed.
 
     On a terminal the text is redrawn in place: masks as blocks, words that are new in this step
-    highlighted, masks that were words before in red. Elsewhere each step prints one line.
+    highlighted, masks that were words before in red; of a long text the part that is being worked
+    on. Elsewhere each step prints one line.
 
     It finishes with the run. Use it in a ``with`` where a run may end before all is revealed, by
     an error or ``max_steps``: that gives the cursor back.
@@ -98,17 +101,18 @@ class Watch:
         """Draw what this step did."""
         if self._row >= len(event.tokens):
             raise ValueError(f"row must be below {len(event.tokens)}, the batch, got {self._row}")
-        before, now = read(event.inputs.tokens[self._row]), read(event.tokens[self._row])
-        masks, left = (
-            int(read(count[self._row])) for count in (event.inputs.gen_length, event.remaining)
+        masks, todo, left = (
+            int(read(count[self._row]))
+            for count in (event.inputs.gen_length, event.inputs.remaining, event.remaining)
         )
+        if not todo:
+            return  # complete, while other rows go on
+        before, now = read(event.inputs.tokens[self._row]), read(event.tokens[self._row])
         if event.step == 0:
             self._given, self._passes = before != self._mask_id, 0
             if self._live is not None:
                 self._live.start()
                 self._redraw(before, before, "before the first step")
-        if not read(event.inputs.remaining[self._row]):
-            return  # complete, while other rows go on
         self._passes += event.passes
         passes = f"{self._passes} forward pass{'es' if self._passes > 1 else ''}"
         status = f"step {event.step}: {masks - left} of {masks} revealed, {passes}"
@@ -129,8 +133,18 @@ class Watch:
             else:
                 style = NEW if last == self._mask_id else GIVEN if given else SETTLED
             text.append(self._word(token), style).append(" ")
-        # The status stands above: a text longer than the screen is cut below.
+        if (now == self._mask_id).any():  # the last frame shows it all
+            text = self._in_sight(text)
         self._live.update(Group(Text(self._title + status, "bold"), text), refresh=True)
+
+    def _in_sight(self, text: Text) -> Text:
+        """As many lines as the screen has room for, from shortly before those still at work."""
+        lines = text.wrap(self._console, self._console.width)
+        room = max(self._console.height - 2, 1)  # the status above, the cursor below
+        busy = [i for i, line in enumerate(lines) if any(s.style in BUSY for s in line.spans)]
+        first = min(busy[0] - room // 4 if busy else 0, len(lines) - room)
+        first = max(first, 0)
+        return Text("\n").join(lines[first : first + room])
 
     def _print(self, before: Tokens, now: Tokens, status: str) -> None:
         fresh = now[(before == self._mask_id) & (now != self._mask_id)].tolist()
