@@ -5,9 +5,9 @@ depends on what. :func:`unmask.calibrate` asks the model itself which tokens mov
 sets both by that; ``unmask calibrate`` is the same on the command line.
 """
 
-from unmask.calibration.calibrate import calibrate
 from unmask.calibration.errors import NotSeparableError
 from unmask.calibration.result import Calibration
+from unmask.calibration.search import calibrate
 from unmask.calibration.separation import Rule, Separation
 from unmask.calibration.settings import Settings
 from unmask.calibration.verification import Trial

@@ -4,12 +4,13 @@ import argparse
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from unmask.calibration.calibrate import calibrate
 from unmask.calibration.errors import NotSeparableError
 from unmask.calibration.prompts import read_prompts
 from unmask.calibration.report import show
+from unmask.calibration.search import calibrate
 from unmask.calibration.settings import Settings
 from unmask.calibration.sources import open_source
 
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     prompts = source.prompts if args.prompts is None else read_prompts(args.prompts)
     if prompts is None:
         raise ValueError(f"--prompts must be given for {args.model}, got none")
+    if source.small:
+        torch.set_num_threads(1)
     temperature = source.temperature if args.temperature is None else args.temperature
     work = args.out.with_name(args.out.name + ".work")
     try:

@@ -20,6 +20,7 @@ class Source:
     model: Callable[..., Any]
     prompts: Any = None
     temperature: float = 0.0
+    small: bool = False  # threads would only wait for each other
 
 
 def open_source(name: str, count: int, seed: int) -> Source:
@@ -64,7 +65,7 @@ def open_source(name: str, count: int, seed: int) -> Source:
 def _toy(name: str, checkpoint: str | None, count: int, seed: int) -> Source:
     model, task = toy.load(name, checkpoint)
     generator = torch.Generator().manual_seed(20_000 + seed)  # neither training's nor the demo's
-    return Source(model, task.prompt(task.sample(count, generator)), task.temperature)
+    return Source(model, task.prompt(task.sample(count, generator)), task.temperature, small=True)
 
 
 def _task_of(path: str) -> str:

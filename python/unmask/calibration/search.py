@@ -101,8 +101,9 @@ def calibrate(
 
     with _stages(progress, done.note) as stage:
         states = list(_states(decoder, to_measure, until, stage))
+        planned = settings.states * len(to_measure)
         pairs = label(states, settings)
-        _require_pairs(pairs, settings)
+        _require_pairs(pairs, settings, f"{len(states)} of {planned} states")
         single, chosen = every_rule(pairs)
         best = best_of(chosen, settings.keep)
         _require_separation(best, pairs, settings)
@@ -112,7 +113,7 @@ def calibrate(
         model=called,
         settings=settings,
         prompts=(len(to_measure), len(held_out)),
-        states=(len(states), settings.states * len(to_measure)),
+        states=(len(states), planned),
         pairs=pairs.counts,
         best=best,
         single=tuple(single),
@@ -154,10 +155,10 @@ def _state(
     return measure(probe, tokens, nodes, progress, draw)
 
 
-def _require_pairs(pairs: Pairs, settings: Settings) -> None:
+def _require_pairs(pairs: Pairs, settings: Settings, states: str) -> None:
     dependent, independent = pairs.counts
     seen = (
-        f"of the measured pairs {dependent} are dependent (total variation >= "
+        f"of the pairs in {states} {dependent} are dependent (total variation >= "
         f"{settings.dependent:g}) and {independent} independent (<= {settings.independent:g}), "
         f"at least {LEAST_PAIRS} of each are needed"
     )
