@@ -237,7 +237,13 @@ def test_a_killed_run_goes_on_to_the_same_file(
 
 def test_a_changed_argument_starts_anew(tmp_path: Path) -> None:
     model, _ = toy.load("grammar")
-    some, file = fresh("grammar", 8), tmp_path / "some.work"
+    some, file = fresh("grammar", 24), tmp_path / "some.work"
+    settings = Settings(temperature=1.0, states=2)
+    found = calibrate(model, some, settings=settings, work=file)
+    again = calibrate(model, some, settings=settings, work=file, resume=True)
+    assert again.notes() == found.notes()
+    with pytest.warns(UserWarning, match="other arguments, or another model: anew"):
+        calibrate(model, some, settings=replace(settings, seed=1), work=file, resume=True)
     work = Work(file, {"seed": 0}, resume=False)
     work.once("a", lambda: {"x": some})
     assert "going on with 1" in Work(file, {"seed": 0}, resume=True).note

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from unmask import dependency_graph
+from unmask.calibration import probe as probe_module
 from unmask.calibration.influence import Measured, measure, nodes_of, states_of
 from unmask.calibration.probe import Probe
 from unmask.calibration.prompts import Prompt, hold_out, together
@@ -42,7 +43,7 @@ def model(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
 
 
 def test_influence_is_what_revealing_both_at_once_loses() -> None:
-    probe = Probe(model, MASK, Settings(batch=5))
+    probe = Probe(model, MASK, Settings(batch=5), [MASK] * 4)
     tokens, nodes = torch.full((4,), MASK), torch.arange(4)
     parts = measure(probe, tokens, nodes, 0.0, torch.Generator())
     assert parts["chosen"].tolist() == [0, 1, 2], "3 is revealed for its confidence"
@@ -52,6 +53,15 @@ def test_influence_is_what_revealing_both_at_once_loses() -> None:
     expected = torch.tensor([[0, lost, 0], [lost, 0, 0], [0, 0, 0]])
     # Probabilities go through float32 logarithms.
     torch.testing.assert_close(parts["influence"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Probe(model, MASK, Settings(), [MASK] * 4).batch == 64
+    assert Probe(model, MASK, Settings(batch=100), [MASK] * 4).batch == 100
+    monkeypatch.setattr(probe_module, "MOST_LOGITS", 5 * 4 * 4)
+    assert Probe(model, MASK, Settings(), [MASK] * 4).batch == 5
+    monkeypatch.setattr(probe_module, "MOST_LOGITS", 1)
+    assert Probe(model, MASK, Settings(), [MASK] * 4).batch == 1
 
 
 def test_states_contain_each_other_and_blocks_come_in_turn() -> None:

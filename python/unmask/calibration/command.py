@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block-length", type=int, help="decode block by block")
     parser.add_argument("--logit-shift", type=int, default=0, help="1 for Dream")
     parser.add_argument(
-        "--batch", type=int, default=DEFAULTS.batch, help="most rows in one forward pass"
+        "--batch", type=int, help="most rows in one forward pass (default: what 1 GiB holds)"
+    )
+    parser.add_argument(
+        "--precommit", type=float, default=DEFAULTS.precommit, help="reveal at once from here on"
     )
     parser.add_argument(
         "--states", type=int, default=DEFAULTS.states, help="states to measure per prompt"
@@ -73,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 block_length=args.block_length,
                 logit_shift=args.logit_shift,
                 batch=args.batch,
+                precommit=args.precommit,
                 states=args.states,
             ),
             mask_token_id=args.mask_token_id,

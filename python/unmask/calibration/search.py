@@ -1,6 +1,7 @@
 """The way from a model and a few prompts to settings of DAPD."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from unmask.calibration.influence import Measured, measure, nodes_of, states_of
 from unmask.calibration.probe import Probe
 from unmask.calibration.prompts import Prompt, as_prompts, hold_out, together
 from unmask.calibration.result import Calibration
-from unmask.calibration.separation import Pairs, Separation, best_of, every_rule, label
+from unmask.calibration.separation import Pairs, Separation, best_of, every_rule, label, quantile
 from unmask.calibration.settings import Settings
 from unmask.calibration.verification import Decoder, Trial, compare
 from unmask.calibration.work import Work, fingerprint
@@ -95,10 +96,13 @@ def calibrate(
         "settings": asdict(settings),
     }
     done = Work(None if work is None else Path(work), key, resume)
-    decoder = Decoder(Probe(model, mask_id, settings), model, given, done)
+    longest = max((prompt.canvas(mask_id) for prompt in given), key=len)
+    decoder = Decoder(Probe(model, mask_id, settings, longest), model, given, done)
     to_measure, held_out = hold_out(len(given), settings.held_out, settings.seed)
     until = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
 
+    if not progress and done.anew:
+        warnings.warn(done.note, stacklevel=2)
     with _stages(progress, done.note) as stage:
         states = list(_states(decoder, to_measure, until, stage))
         planned = settings.states * len(to_measure)
@@ -128,7 +132,7 @@ def _states(
     """Measure states of these prompts, until the time is up."""
     settings = decoder.probe.settings
     advance = stage("measuring influence", settings.states * len(numbers))
-    for group in together(decoder.prompts, numbers, settings.batch):
+    for group in together(decoder.prompts, numbers, decoder.probe.batch):
         texts = decoder.decode(ONE, TopConfidence(), group)["sequences"]
         for number, text in zip(group, texts, strict=True):
             for k in range(settings.states):
@@ -182,7 +186,9 @@ def _require_separation(best: Separation, pairs: Pairs, settings: Settings) -> N
             f"attention scores do not separate {dependent} dependent from {independent} "
             f"independent pairs: the best AUC over {pairs.layers} layers and all edge rules is "
             f"{best.auc:.3f} (layers {list(best.rule.layers)}, {best.rule.edge_name}), at least "
-            f"{settings.least_auc:g} is needed. Any tau would either let dependent tokens through "
+            f"{settings.least_auc:g} is needed; the median score is "
+            f"{quantile(best.dependent, 0.5):.3g} inside and {quantile(best.independent, 0.5):.3g} "
+            f"across. Any tau would either let dependent tokens through "
             f"or hold back everything: {INSTEAD}"
         )
 
@@ -192,7 +198,7 @@ def _verify(
 ) -> tuple[DAPD, list[Trial]]:
     """Halve tau until the loss is within the tolerance."""
     settings = decoder.probe.settings
-    groups = len(list(together(decoder.prompts, held_out, settings.batch)))
+    groups = len(list(together(decoder.prompts, held_out, decoder.probe.batch)))
     advance = stage("one token per step", groups)
     reference = decoder.try_out(ONE, TopConfidence(), held_out, advance)
     trials = [compare(ONE, reference, reference)]

@@ -17,7 +17,8 @@ class Settings:
         states: partially masked texts to look at per prompt.
         nodes: most masked positions whose influence on each other is measured in a state.
         values: how many of a position's most probable tokens are tried in its place.
-        batch: most rows in one forward pass.
+        batch: most rows in one forward pass; None: up to 64, as long as their logits have no more
+            than 2^28 elements.
         precommit: DAPD reveals at once from this confidence on, so these positions need no edges.
         dependent: from this influence on (total variation), two positions must not be revealed
             together.
@@ -37,7 +38,7 @@ class Settings:
     states: int = 4
     nodes: int = 24
     values: int = 4
-    batch: int = 64
+    batch: int | None = None
     precommit: float = 0.9
     dependent: float = 0.1
     independent: float = 0.03
@@ -57,7 +58,9 @@ class Settings:
             raise ValueError(f"seed must be less than 2^31, got {self.seed}")
         for name in ("logit_shift", "halvings"):
             require_count(name, getattr(self, name), least=0)
-        for name in ("states", "values", "batch"):
+        if self.batch is not None:
+            require_count("batch", self.batch, least=1)
+        for name in ("states", "values"):
             require_count(name, getattr(self, name), least=1)
         require_count("nodes", self.nodes, least=2)
         for name in ("precommit", "dependent", "keep", "margin"):

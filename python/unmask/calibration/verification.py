@@ -61,7 +61,7 @@ class Decoder:
     ) -> tuple[Tensor, Tensor]:
         """Steps and mean likelihood of each text, by the order of the groups: f32 [n] each."""
         parts = []
-        for group in together(self.prompts, numbers, self.probe.settings.batch):
+        for group in together(self.prompts, numbers, self.probe.batch):
             texts = self.decode(name, strategy, group)["sequences"]
             read = self.work.once(
                 f"{name}/{group[0]}+{len(group)}/read", partial(self._read, group, texts)

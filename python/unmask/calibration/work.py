@@ -28,15 +28,17 @@ class Work:
 
     Attributes:
         note: what was found when it was opened, one sentence, or "".
+        anew: whether there was something to go on with, and it could not be used.
     """
 
     def __init__(self, path: Path | None, key: Mapping[str, Any], resume: bool) -> None:
         self._path = path
         self._key = json.dumps(key, sort_keys=True)
         self._done: dict[str, Tensors] = {}
-        self.note = ""
+        self.note, self.anew = "", False
         if path is not None and resume:
             self.note = self._open(path)
+            self.anew = path.exists() and not self._done
 
     def __len__(self) -> int:
         return len(self._done)
