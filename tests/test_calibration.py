@@ -1,6 +1,7 @@
 """Calibration finds what the toy models are known to need, and refuses where there is nothing."""
 
 import io
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -233,6 +234,21 @@ def test_a_killed_run_goes_on_to_the_same_file(
     assert len(measured) == 24, "12 prompts of 2 states, none of them twice"
     assert "going on with 10 measurements" in " ".join(capsys.readouterr().err.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.toml", "b.toml"]
+
+
+def test_what_a_budget_left_out_can_be_measured_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, unlimited = run(tmp_path, "a.toml")
+    assert code == 0
+    seconds = itertools.count()
+    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    code, limited = run(tmp_path, "b.toml", "--budget-minutes", "0.3")  # 18 looks at the clock
+    assert code == 0
+    assert "ended after 17 of 24 states: --resume" in " ".join(capsys.readouterr().out.split())
+    assert b"states = 17" in limited
+    assert (tmp_path / "b.toml.work").exists()
+    assert run(tmp_path, "b.toml", "--resume") == (0, unlimited)
 
 
 def test_a_changed_argument_starts_anew(tmp_path: Path) -> None:

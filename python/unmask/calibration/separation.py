@@ -195,12 +195,11 @@ def _choices(aucs: Sequence[float]) -> dict[str, tuple[int, ...]]:
         "best": (best[0],),
         **{f"best {few}": tuple(sorted(best[:few])) for few in FEW if few < count},
     }
-    return {name: layers for name, layers in named.items() if layers not in _before(named, name)}
-
-
-def _before(named: dict[str, tuple[int, ...]], name: str) -> list[tuple[int, ...]]:
-    names = list(named)
-    return [named[earlier] for earlier in names[: names.index(name)]]
+    different: dict[str, tuple[int, ...]] = {}
+    for name, layers in named.items():
+        if layers not in different.values():
+            different[name] = layers
+    return different
 
 
 def best_of(separations: Sequence[Separation], keep: float) -> Separation:
