@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,6 +237,31 @@ def test_a_killed_run_goes_on_to_the_same_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.toml", "b.toml"]
 
 
+@pytest.mark.parametrize("lost", [1, 100, 200])
+def test_half_a_measurement_is_none(tmp_path: Path, lost: int) -> None:
+    file, made = tmp_path / "some.work", []
+
+    def measure() -> dict[str, Tensor]:
+        made.append(torch.tensor([len(made)]))
+        return {"x": made[-1], "nothing": torch.zeros(0, 2)}
+
+    work = Work(file, {}, resume=False)
+    for name in "abc":
+        work.once(name, measure)
+    once = len(file.read_bytes())
+    os.truncate(file, once - lost)  # the last of the three, its line, or the one before
+    work = Work(file, {}, resume=True)
+    kept = 2 if lost < 150 else 1
+    assert len(work) == kept
+    for name in "abc":
+        work.once(name, measure)
+    assert len(made) == 6 - kept
+    assert len(file.read_bytes()) == once
+    assert [int(Work(file, {}, True).once(name, dict)["x"]) for name in "ab"[:kept]] == [0, 1][
+        :kept
+    ]
+
+
 def test_what_a_budget_left_out_can_be_measured_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,10 +293,10 @@ def test_a_changed_argument_starts_anew(tmp_path: Path) -> None:
     other = Work(file, {"seed": 1}, resume=True)
     assert "other arguments, or another model: anew" in other.note
     assert "a" not in other
-    file.write_bytes(b"half a fi")
-    assert "cannot be read" in Work(file, {"seed": 0}, resume=True).note
     file.unlink()
     assert "nothing to resume" in Work(file, {"seed": 0}, resume=True).note
+
+    assert len(Work(file, {"seed": 0}, resume=True)) == 0
     with torch.no_grad():
         before = fingerprint(model)
         next(model.parameters())[0, 0] += 1
@@ -311,6 +337,9 @@ def test_the_command_takes_a_function_and_a_file_of_prompts(
     ):
         assert cli.main(["calibrate", "--model", model, "--out", "other.toml"]) == 1
         assert message in " ".join(capsys.readouterr().err.split())
+    for option in ("--out", "--plot"):
+        assert cli.main([*asked, option, "no/such.file"]) == 1
+        assert "the folder of no/such.file" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "prompts.jsonl").write_text("[1]\n[2\n")
     assert cli.main(asked) == 1
     assert "prompts.jsonl:2 must be JSON, got '[2'" in capsys.readouterr().err.replace("\n", " ")

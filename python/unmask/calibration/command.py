@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unmask._files import require_folder
 from unmask.calibration.errors import NotSeparableError
+from unmask.calibration.plot import require_matplotlib
 from unmask.calibration.prompts import read_prompts
 from unmask.calibration.report import show
 from unmask.calibration.search import calibrate
@@ -58,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate, print, write; returns the exit code."""
     console, start = Console(), time.perf_counter()
+    if args.plot is not None:
+        require_matplotlib()
+        require_folder(args.plot)
     source = open_source(args.model, args.count, args.seed)
     prompts = source.prompts if args.prompts is None else read_prompts(args.prompts)
     if prompts is None:

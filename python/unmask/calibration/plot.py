@@ -1,5 +1,6 @@
 """Three panels: how scores separate, where in the model, and what it saves."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,8 @@ def draw(found: "Calibration", path: str | Path) -> None:
         ImportError: matplotlib is not installed.
         ValueError: matplotlib knows no such kind.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the plot needs matplotlib: pip install 'unmask[plot]'") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     scores, layers, steps = figure.subplots(1, 3)
@@ -34,6 +33,12 @@ def draw(found: "Calibration", path: str | Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"DAPD for {found.model}: AUC {found.best.auc:.3f}", fontsize=12)
     figure.savefig(path, dpi=150)
+
+
+def require_matplotlib() -> None:
+    """To be asked before hours are spent."""
+    if find_spec("matplotlib") is None:
+        raise ImportError("the plot needs matplotlib: pip install 'unmask[plot]'")
 
 
 def _scores(axes: Any, found: "Calibration") -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from unmask._files import write_atomically
@@ -18,7 +19,11 @@ SAMPLED = 8  # elements of each parameter that tell one checkpoint from another
 
 
 class Work:
-    """Measurements by name. With a path they are written after each one, whole or not at all.
+    """Measurements by name. With a path, each is added to a file as soon as it is made.
+
+    The file is a line of JSON that says what it belongs to, and for each measurement another line
+    with its name and size before its tensors. Whoever is killed leaves half of the last one at
+    most, and that is dropped.
 
     Args:
         path: the work file; None keeps everything in memory.
@@ -36,9 +41,12 @@ class Work:
         self._key = json.dumps(key, sort_keys=True)
         self._done: dict[str, Tensors] = {}
         self.note, self.anew = "", False
-        if path is not None and resume:
+        if path is None:
+            return
+        if resume:
             self.note = self._open(path)
-            self.anew = path.exists() and not self._done
+        if not self._done:
+            write_atomically(path, self._key.encode() + b"\n")
 
     def __len__(self) -> int:
         return len(self._done)
@@ -50,33 +58,36 @@ class Work:
         """What `measure` returns, from the file if it is there already; on the CPU."""
         if name not in self._done:
             found = measure()
-            self._done[name] = {part: value.cpu().contiguous() for part, value in found.items()}
-            self._write()
+            parts = {part: value.cpu().contiguous() for part, value in found.items()}
+            if self._path is not None:
+                content = save(parts)
+                with self._path.open("ab") as file:
+                    line = json.dumps({"name": name, "bytes": len(content)}).encode()
+                    file.write(line + b"\n" + content)
+            self._done[name] = parts
         return self._done[name]
-
-    def _write(self) -> None:
-        if self._path is None:
-            return
-        flat = {
-            f"{name}/{part}": value
-            for name, parts in self._done.items()
-            for part, value in parts.items()
-        }
-        write_atomically(self._path, save(flat, {"key": self._key}))
 
     def _open(self, path: Path) -> str:
         if not path.exists():
             return f"nothing to resume: there is no {path}"
-        try:
-            with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("key") != self._key:
-                    return f"{path} was measured with other arguments, or another model: anew"
-                for name in file.keys():  # noqa: SIM118 - not a mapping
-                    step, _, part = name.rpartition("/")
-                    self._done.setdefault(step, {})[part] = file.get_tensor(name)
-        except SafetensorError as error:
-            return f"{path} cannot be read ({error}): anew"
+        with path.open("rb") as file:
+            if file.readline() != self._key.encode() + b"\n":
+                self.anew = True
+                return f"{path} was measured with other arguments, or another model: anew"
+            whole = file.tell()
+            while self._read(file):
+                whole = file.tell()
+        os.truncate(path, whole)
         return f"going on with {len(self._done)} measurements from {path}"
+
+    def _read(self, file: BinaryIO) -> bool:
+        """One more measurement, if there is one and it is whole."""
+        try:
+            record = json.loads(file.readline())
+            self._done[record["name"]] = load(file.read(record["bytes"]))
+        except (ValueError, SafetensorError):
+            return False
+        return True
 
 
 def fingerprint(model: object) -> str:
