@@ -33,7 +33,7 @@ def fresh(name: str, count: int) -> Tensor:
 @pytest.fixture(scope="module")
 def questions(one_thread: None) -> Calibration:
     model, _ = toy.load("questions")
-    return calibrate(model, fresh("questions", 32), settings=Settings(states=3))
+    return calibrate(model, fresh("questions", 24), settings=Settings(states=3))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_questions_are_answered_as_well_in_half_the_steps(
     questions.save(tmp_path / "unmask.toml")
     strategy = unmask.load_strategy(tmp_path / "unmask.toml")
     assert strategy == questions.strategy
-    held = prompts(task, 100, 0)
+    held = prompts(task, 80, 0)
     ours, one, threshold = (
         evaluate("", rule, model, task, held) for rule in (strategy, TopConfidence(), Threshold())
     )
@@ -94,8 +94,8 @@ def test_tau_is_the_largest_that_keeps_the_edges_times_the_margin(grammar: Calib
 
 
 def test_it_counts_what_it_did(questions: Calibration) -> None:
-    assert questions.prompts == (16, 16)
-    assert questions.states == (48, 48)
+    assert questions.prompts == (12, 12)
+    assert questions.states == (36, 36)
     assert questions.halvings == 0
     names = [trial.strategy for trial in questions.trials]
     assert names == ["one per step", "Threshold(0.9)", "EntropyBound(0.1)", "DAPD, suggested"]

@@ -1,10 +1,12 @@
 """What a calibration found."""
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import unmask
 from unmask.calibration.separation import QUANTILES, Separation, quantile
 from unmask.calibration.settings import Settings
 from unmask.calibration.verification import Trial
@@ -82,8 +84,8 @@ class Calibration:
                 "independent_pairs": self.pairs[1],
                 "auc": round(best.auc, 4),
                 "halvings": self.halvings,
-                "unmask": _version("unmask"),
-                "torch": _version("torch"),
+                "unmask": unmask.__version__,
+                "torch": torch.__version__,
                 "settings": asdict(self.settings),
                 "scores": {
                     "quantiles": list(QUANTILES),
@@ -108,9 +110,3 @@ class Calibration:
         from unmask.calibration.plot import draw
 
         draw(self, path)
-
-
-def _version(package: str) -> str:
-    import unmask
-
-    return unmask.__version__ if package == "unmask" else version(package)

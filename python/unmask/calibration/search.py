@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import unmask
 from unmask._checks import require_number
 from unmask.calibration.errors import NotSeparableError
 from unmask.calibration.influence import Measured, measure, nodes_of, states_of
@@ -90,6 +91,7 @@ def calibrate(
     given = as_prompts(prompts, mask_id, max_new_tokens)
     called = name or str(getattr(model, "__name__", type(model).__name__))
     key = {
+        "unmask": unmask.__version__,
         "model": [called, fingerprint(model)],
         "prompts": [asdict(prompt) for prompt in given],
         "mask_token_id": mask_id,
