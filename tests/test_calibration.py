@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from unmask import Threshold, TopConfidence, calibrate, cli, toy
 from unmask._toml import read_toml
-from unmask.calibration import Calibration, NotSeparableError, Settings, search
+from unmask.calibration import Calibration, NotSeparableError, Settings, search, walk
 from unmask.calibration.report import show
 from unmask.calibration.work import Work, fingerprint
 from unmask.toy.evaluate import evaluate, prompts
@@ -220,7 +220,7 @@ def test_a_killed_run_goes_on_to_the_same_file(
 
     measured: list[object] = []
     alive = 9  # states until it is killed, the first time
-    original = search.measure
+    original = walk.measure
 
     def measure(*args: Any) -> Any:
         if len(measured) == alive:
@@ -228,12 +228,12 @@ def test_a_killed_run_goes_on_to_the_same_file(
         measured.append(args)
         return original(*args)
 
-    monkeypatch.setattr(search, "measure", measure)
+    monkeypatch.setattr(walk, "measure", measure)
     assert run(tmp_path, "b.toml") == (130, b"")
     alive = 10**9
     assert run(tmp_path, "b.toml", "--resume") == (0, uninterrupted)
     assert len(measured) == 24, "12 prompts of 2 states, none of them twice"
-    assert "going on with 10 measurements" in " ".join(capsys.readouterr().err.split())
+    assert "going on with 15 measurements" in " ".join(capsys.readouterr().err.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.toml", "b.toml"]
 
 

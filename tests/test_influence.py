@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from unmask import dependency_graph
 from unmask.calibration import probe as probe_module
-from unmask.calibration.influence import Measured, measure, nodes_of, states_of
+from unmask.calibration.influence import Measured, measure, measure_last
 from unmask.calibration.probe import Probe
 from unmask.calibration.prompts import Prompt, hold_out, together
 from unmask.calibration.separation import (
@@ -19,6 +19,7 @@ from unmask.calibration.separation import (
     scores,
 )
 from unmask.calibration.settings import Settings
+from unmask.calibration.walk import nodes_of, preferred, states_of
 from unmask.reference import unpack_bits
 
 MASK = 3
@@ -45,7 +46,8 @@ def model(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
 def test_influence_is_what_revealing_both_at_once_loses() -> None:
     probe = Probe(model, MASK, Settings(batch=5), [MASK] * 4)
     tokens, nodes = torch.full((4,), MASK), torch.arange(4)
-    parts = measure(probe, tokens, nodes, 0.0, torch.Generator())
+    order = torch.tensor([3, 2, 0, 1])
+    parts = measure(probe, tokens, nodes, 0.0, order)
     assert parts["chosen"].tolist() == [0, 1, 2], "3 is revealed for its confidence"
     joint = FIRST[:3, None] * SECOND
     apart = FIRST[:3, None] * joint.sum(0)
@@ -53,6 +55,57 @@ def test_influence_is_what_revealing_both_at_once_loses() -> None:
     expected = torch.tensor([[0, lost, 0], [lost, 0, 0], [0, 0, 0]])
     # Probabilities go through float32 logarithms.
     torch.testing.assert_close(parts["influence"], expected, rtol=1e-5, atol=1e-6)
+
+
+def parity(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """Three bits whose sum is even, and a fourth that is free: any two of the three are fair."""
+    law = torch.full((len(input_ids), 4, 4), 0.0)
+    law[:, :, :2] = 0.5
+    for row, ids in enumerate(input_ids.tolist()):
+        for i in range(3):
+            others = [ids[j] for j in range(3) if j != i]
+            if MASK not in others:
+                law[row, i] = 0.0
+                law[row, i, sum(others) % 2] = 1.0
+    noise = torch.zeros(len(input_ids), 1, 4, 8)
+    nn.functional.scaled_dot_product_attention(noise, noise, noise)
+    return law.log()
+
+
+def test_what_only_shows_when_the_rest_is_known() -> None:
+    probe, order = Probe(parity, MASK, Settings(batch=4), [MASK] * 4), torch.arange(4)
+    parts = measure(probe, torch.full((4,), MASK), order, 0.0, order)
+    assert parts["influence"].abs().max() < 1e-6
+    last = measure_last(probe, torch.tensor([1, 0, 1, 0]), order)
+    half = 0.5 * (1 - torch.eye(3))
+    torch.testing.assert_close(last["influence"][:3, :3], half, rtol=1e-5, atol=1e-6)
+    assert last["influence"][3].abs().max() < 1e-6
+
+    unseen = {"positions": order[:3], "influence": last["influence"][:3, :3]}
+    for known, independent in ((last, 3), (unseen, 0)):
+        pairs = label([Measured.of(0, parts, known)], Settings())
+        assert pairs.counts == (3, independent), "a pair is independent only if it was looked at"
+
+
+def test_few_of_many_are_runs_of_neighbours() -> None:
+    masked = torch.ones(40, dtype=torch.bool)
+    order = preferred(masked, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(40))
+    probe = Probe(ignorant, MASK, Settings(nodes=8), [MASK] * 40)
+    tokens, nodes = torch.full((40,), MASK), torch.arange(40)
+    chosen = measure(probe, tokens, nodes, 0.0, order)["positions"].tolist()
+    assert chosen == sorted(order[:8].tolist())
+    assert {p - p % 4 for p in chosen} == {int(p) for p in order[:8:4]}
+    without = nodes[~torch.isin(nodes, order[:4])]  # these are revealed by now
+    chosen = measure(probe, tokens, without, 0.1, order)["positions"].tolist()
+    assert chosen == sorted(order[4:12].tolist())
+
+
+def ignorant(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """Nothing known of anything."""
+    noise = torch.zeros(*input_ids.shape, 8).unsqueeze(1)
+    nn.functional.scaled_dot_product_attention(noise, noise, noise)
+    return torch.zeros(*input_ids.shape, 4)
 
 
 def test_rows_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +145,9 @@ def state(
     attention = torch.rand(2, count, count, generator=rng)
     attention.diagonal(dim1=-2, dim2=-1).zero_()
     chosen = torch.arange(count)
-    sums = attention.sum(-1)
+    sums, rest = attention.sum(-1), torch.zeros(count, count)
     return Measured(
-        prompt, progress, chosen, torch.tensor(where), torch.tensor(influence), attention,
+        prompt, progress, chosen, torch.tensor(where), torch.tensor(influence), rest, attention,
         attention, sums,
     )  # fmt: skip
 
@@ -123,8 +176,8 @@ def test_scores_are_what_dapd_compares_with_tau(edge: str, normalize: bool) -> N
     attention.diagonal(dim1=-2, dim2=-1).zero_()
     chosen = torch.tensor([1, 4, 5, 10])
     seen = Measured(
-        0, 0.0, chosen, chosen, torch.zeros(4, 4), attention[:, chosen], attention[:, :, chosen],
-        attention.sum(-1),
+        0, 0.0, chosen, chosen, torch.zeros(4, 4), torch.zeros(4, 4), attention[:, chosen],
+        attention[:, :, chosen], attention.sum(-1),
     )  # fmt: skip
     found = scores(seen, [0, 2], edge, normalize)  # type: ignore[arg-type]
     mean = attention[[0, 2]].mean(0, keepdim=True)

@@ -3,7 +3,8 @@
 For masked positions i and j of a state, the influence of i on j is the mean over i's tokens v of
 the total variation between p(j | state) and p(j | state, i = v). With every v in the mean this is
 the total variation between the joint law of both and the product of their marginals: exactly what
-is lost by revealing both at once.
+is lost by revealing both at once. What depends on each other only through a third is seen where
+the third is known: in later states, and at the end where all but two are known.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,6 @@ from torch import Tensor
 
 from unmask.calibration.probe import Probe
 from unmask.calibration.work import Tensors
-
-RUN = 4  # neighbours that are sampled together, so that near pairs appear as well as far ones
 
 
 @dataclass(frozen=True)
@@ -26,59 +25,23 @@ class Measured:
     chosen: Tensor  # int64 [s], which of the N
     positions: Tensor  # int64 [s], where these are in the text
     influence: Tensor  # f32 [s, s], of row on column, 0 on the diagonal
+    rest: Tensor  # f32 [s, s], the same where all others are known; NaN: not measured
     rows: Tensor  # f32 [n, s, N], attention of the measured to all
     columns: Tensor  # f32 [n, N, s], attention of all to the measured
     sums: Tensor  # f32 [n, N], attention of each of the N to the others
 
     @classmethod
-    def of(cls, prompt: int, parts: Tensors) -> "Measured":
-        """From what :func:`measure` returned."""
-        rest = {name: part for name, part in parts.items() if name != "progress"}
-        return cls(prompt=prompt, progress=float(parts["progress"]), **rest)
+    def of(cls, prompt: int, parts: Tensors, last: Tensors) -> "Measured":
+        """From what :func:`measure` and :func:`measure_last` returned."""
+        here, there = parts["positions"], last["positions"]
+        same = here.unsqueeze(-1) == there
+        known, at = same.any(-1), same.int().argmax(-1)
+        rest = torch.where(known & known.unsqueeze(-1), last["influence"][at][:, at], torch.nan)
+        given = {name: part for name, part in parts.items() if name != "progress"}
+        return cls(prompt=prompt, progress=float(parts["progress"]), rest=rest, **given)
 
 
-def states_of(
-    masked: Tensor, new: int, count: int, block_length: int | None, generator: torch.Generator
-) -> list[Tensor]:
-    """Which masks are still there in each state, the first one with all: bool [L] each.
-
-    Positions are revealed in random order, block after block, so each state contains the next.
-
-    Args:
-        masked: bool [L], all that has to be revealed.
-        new: where the first block's new tokens begin; masks before belong to it.
-        count: how many states.
-        block_length: None: one block.
-        generator: draws the order and, but for the first state, how far each one is.
-    """
-    where = masked.nonzero().flatten()
-    order = where[torch.randperm(len(where), generator=generator)]
-    if block_length is not None:
-        order = order[_block(order, new, block_length).argsort(stable=True)]
-    late = torch.rand(count, generator=generator)
-    states = []
-    for k in range(count):
-        shown = int((k + float(late[k])) / count * len(order)) if k else 0
-        states.append(masked.index_fill(0, order[:shown], False))
-    return states
-
-
-def nodes_of(masked: Tensor, new: int, block_length: int | None) -> Tensor:
-    """The masked positions that a step looks at: those of the first block that has any."""
-    where = masked.nonzero().flatten()
-    if block_length is None or len(where) == 0:
-        return where
-    block = _block(where, new, block_length)
-    return where[block == block[0]]
-
-
-def _block(positions: Tensor, new: int, block_length: int) -> Tensor:
-    return (positions - new).clamp(min=0) // block_length
-
-
-def measure(
-    probe: Probe, tokens: Tensor, nodes: Tensor, progress: float, generator: torch.Generator
-) -> Tensors:
+def measure(probe: Probe, tokens: Tensor, nodes: Tensor, progress: float, order: Tensor) -> Tensors:
     """One state: attention between its nodes, and the influence of some of them on each other.
 
     Args:
@@ -86,7 +49,7 @@ def measure(
         tokens: int64 [L], masks included.
         nodes: int64 [N], the masked positions that a step would look at.
         progress: the share of the masks that is revealed.
-        generator: draws which nodes.
+        order: int64, positions; the first of them are measured.
 
     Returns:
         The parts of :class:`Measured`. Nodes that are revealed at once anyway, for their
@@ -94,8 +57,9 @@ def measure(
     """
     settings = probe.settings
     attention, p = probe.attention(tokens, nodes)
-    open_nodes = (p.amax(-1) < settings.precommit).nonzero().flatten().cpu()
-    chosen = _some(open_nodes, settings.nodes, generator).to(nodes.device)
+    doubtful = nodes[p.amax(-1) < settings.precommit].cpu()
+    positions = order[torch.isin(order, doubtful)][: settings.nodes].sort().values
+    chosen = torch.searchsorted(nodes, positions.to(nodes.device))
     p = p[chosen]
     attention = attention.clone()
     attention.diagonal(dim1=-2, dim2=-1).zero_()
@@ -110,13 +74,34 @@ def measure(
     }
 
 
-def _some(nodes: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """All nodes, or random short runs of neighbours: ascending."""
-    if len(nodes) <= most:
-        return nodes
-    runs = list(nodes.split(RUN))
-    picked = torch.randperm(len(runs), generator=generator).tolist()
-    return torch.cat([runs[i] for i in picked])[:most].sort().values
+def measure_last(probe: Probe, text: Tensor, positions: Tensor) -> Tensors:
+    """How much r positions of a full text [L] move each other when all others are known.
+
+    For each pair both are masked, and then one: the distribution of that one moves so much when
+    the other's token is revealed.
+
+    Returns:
+        positions: int64 [r]; influence: f32 [r, r], of row on column, 0 on the diagonal.
+    """
+    r = len(positions)
+    alone = text.repeat(r, 1)
+    every = torch.arange(r, device=text.device)
+    alone[every, positions] = probe.mask_id
+    known = torch.cat(list(probe.probabilities(alone, positions)))[every, every]
+    first, second = torch.triu_indices(r, r, 1, device=text.device)
+    pairs = text.repeat(len(first), 1)
+    row = torch.arange(len(first), device=text.device)
+    pairs[row, positions[first]] = probe.mask_id
+    pairs[row, positions[second]] = probe.mask_id
+    influence = known.new_zeros(r, r)
+    begin = 0
+    for p in probe.probabilities(pairs, positions):
+        a, b = first[begin : begin + len(p)], second[begin : begin + len(p)]
+        row = torch.arange(len(p), device=text.device)
+        influence[a, b] = (p[row, b] - known[b]).abs().sum(-1) / 2
+        influence[b, a] = (p[row, a] - known[a]).abs().sum(-1) / 2
+        begin += len(p)
+    return {"positions": positions, "influence": influence}
 
 
 def _influence(probe: Probe, tokens: Tensor, positions: Tensor, p: Tensor) -> Tensor:

@@ -16,13 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import unmask
 from unmask._checks import require_number
 from unmask.calibration.errors import NotSeparableError
-from unmask.calibration.influence import Measured, measure, nodes_of, states_of
+from unmask.calibration.influence import Measured
 from unmask.calibration.probe import Probe
-from unmask.calibration.prompts import Prompt, as_prompts, hold_out, together
+from unmask.calibration.prompts import as_prompts, hold_out, together
 from unmask.calibration.result import Calibration
 from unmask.calibration.separation import Pairs, Separation, best_of, every_rule, label, quantile
 from unmask.calibration.settings import Settings
 from unmask.calibration.verification import Decoder, Trial, compare
+from unmask.calibration.walk import Walk
 from unmask.calibration.work import Work, fingerprint
 from unmask.decoding.arguments import mask_token_of
 from unmask.strategies import DAPD, EntropyBound, Strategy, Threshold, TopConfidence
@@ -54,7 +55,8 @@ def calibrate(
 
     1. Each prompt is decoded one token per step. Its text is then masked again, at random and
        more and more, and in each of these states the model is asked what depends on what: one
-       position is revealed, and others move or do not (:mod:`unmask.calibration.influence`).
+       position is revealed, and others move or do not; last of all where all but two are known
+       (:mod:`unmask.calibration.influence`).
     2. For every choice of layers and every edge rule, the scores that DAPD compares with tau are
        compared between dependent and independent pairs. The highest AUC wins; among those within
        0.005 of it, the widest gap.
@@ -137,28 +139,15 @@ def _states(
     for group in together(decoder.prompts, numbers, decoder.probe.batch):
         texts = decoder.decode(ONE, TopConfidence(), group)["sequences"]
         for number, text in zip(group, texts, strict=True):
+            walk = Walk.of(decoder.probe, decoder.prompts[number], text, number)
             for k in range(settings.states):
                 if until is not None and time.monotonic() >= until:
                     return
-                look = partial(_state, decoder.probe, decoder.prompts[number], text, number, k)
-                yield Measured.of(number, decoder.work.once(f"state/{number}/{k}", look))
+                parts = decoder.work.once(f"state/{number}/{k}", partial(walk.state, k))
+                block = walk.block(k)
+                last = decoder.work.once(f"last/{number}/{block}", partial(walk.last, block))
+                yield Measured.of(number, parts, last)
                 advance()
-
-
-def _state(
-    probe: Probe, prompt: Prompt, text: torch.Tensor, number: int, k: int
-) -> dict[str, torch.Tensor]:
-    """State k of a prompt, the same whatever was measured before."""
-    settings = probe.settings
-    masked = torch.tensor(prompt.canvas(probe.mask_id)) == probe.mask_id
-    order = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
-    new = len(prompt.input_ids)
-    now = states_of(masked, new, settings.states, settings.block_length, order)[k]
-    tokens = text.masked_fill(now, probe.mask_id).to(probe.device)
-    nodes = nodes_of(now, new, settings.block_length).to(probe.device)
-    progress = 1 - int(now.sum()) / int(masked.sum())
-    draw = torch.Generator().manual_seed((settings.seed * 1_000_003 + number) * 1009 + k)
-    return measure(probe, tokens, nodes, progress, draw)
 
 
 def _require_pairs(pairs: Pairs, settings: Settings, states: str) -> None:

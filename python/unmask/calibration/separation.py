@@ -52,25 +52,27 @@ class Pairs:
 def label(states: Iterable[Measured], settings: Settings) -> Pairs:
     """Call pairs dependent or independent, by the stronger of both directions.
 
-    What becomes dependent once more is revealed is dependent from the beginning: of three
-    positions, two may be independent as long as the third is not known, and yet no two may be
-    revealed with it. So influence is carried back to the earlier states of the same prompt.
+    A pair that depends on each other once more is revealed counts as dependent from the beginning:
+    of three positions, two may be independent as long as the third is not known, and yet no two
+    may be revealed with it. So influence is carried back to the earlier states of a prompt, from
+    the state in which all others are known on. Independent is what was measured there, too.
     """
     some = [state for state in states if len(state.positions) > 1]
     some.sort(key=lambda state: (state.prompt, -state.progress))  # later states first
-    labels: list[tuple[Tensor, Tensor]] = []
-    later: dict[int, dict[tuple[int, int], float]] = {}
+    dependent, independent = [], []
+    strongest: dict[tuple[int, int, int], float] = {}
     for state in some:
-        known = later.setdefault(state.prompt, {})
-        either = state.influence.maximum(state.influence.mT).clone()
+        rest = state.rest.maximum(state.rest.mT)
+        ever = state.influence.maximum(state.influence.mT).maximum(rest.nan_to_num(0.0))
         where = state.positions.tolist()
-        for a, b in product(range(len(where)), repeat=2):
-            pair = (where[a], where[b])
-            known[pair] = max(known.get(pair, 0.0), float(either[a, b]))
-            either[a, b] = known[pair]
-        same = torch.eye(len(where), dtype=torch.bool)
-        labels.append((either >= settings.dependent, (either <= settings.independent) & ~same))
-    return Pairs(some, [yes for yes, _ in labels], [no for _, no in labels])
+        for (a, i), (b, j) in product(enumerate(where), repeat=2):
+            pair = (state.prompt, i, j)
+            strongest[pair] = max(strongest.get(pair, 0.0), float(ever[a, b]))
+            ever[a, b] = strongest[pair]
+        different = ~torch.eye(len(where), dtype=torch.bool)
+        dependent.append(ever >= settings.dependent)
+        independent.append((ever <= settings.independent) & ~rest.isnan() & different)
+    return Pairs(some, dependent, independent)
 
 
 def scores(state: Measured, layers: Sequence[int], edge: Edge, normalize: bool) -> Tensor:

@@ -15,7 +15,8 @@ class Settings:
         logit_shift: 1 for models whose row i - 1 predicts position i (Dream).
         seed: of the reveal orders, of what is held out, and of draws.
         states: partially masked texts to look at per prompt.
-        nodes: most masked positions whose influence on each other is measured in a state.
+        nodes: most masked positions whose influence on each other is measured in a state; nodes *
+            values rows of the model, and once per prompt or block nodes * (nodes + 1) / 2.
         values: how many of a position's most probable tokens are tried in its place.
         batch: most rows in one forward pass; None: up to 64, as long as their logits have no more
             than 2^28 elements.
