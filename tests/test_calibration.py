@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -343,6 +344,24 @@ def test_the_command_takes_a_function_and_a_file_of_prompts(
     (tmp_path / "prompts.jsonl").write_text("[1]\n[2\n")
     assert cli.main(asked) == 1
     assert "prompts.jsonl:2 must be JSON, got '[2'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_model_that_fails_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "failing.py").write_text(
+        "import torch\n\ndef deaf():\n"
+        "    return (lambda ids, attention_mask: torch.zeros(*ids.shape, 4)), [[3, 3]] * 4\n\n"
+        "def large():\n    def model(ids, attention_mask):\n"
+        "        raise torch.OutOfMemoryError('GPU')\n    return model, [[3, 3]] * 4\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for model, message in (
+        ("failing:deaf", 'never called scaled_dot_product_attention .* attn_implementation="sdpa"'),
+        ("failing:large", "memory ran out; .* add --resume and a smaller --batch"),
+    ):
+        assert cli.main(["calibrate", "--model", model, "--mask-token-id", "3"]) == 1
+        assert re.search(message, " ".join(capsys.readouterr().err.split()))
 
 
 def test_rows_may_be_shifted_and_blocks_decoded_in_turn() -> None:

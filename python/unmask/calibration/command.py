@@ -96,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
         if args.budget_minutes is None:  # nothing is left to be measured
             work.unlink(missing_ok=True)
         raise NotSeparableError(f"{error}. Nothing was written to {args.out}") from error
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            "memory ran out; what was measured is kept: add --resume and a smaller --batch"
+        ) from error
+    except RuntimeError as error:  # attention that cannot be heard; the message says what helps
+        raise ValueError(str(error)) from error
     found.save(args.out)
     if args.plot is not None:
         found.plot(args.plot)

@@ -97,7 +97,7 @@ def calibrate(
         "model": [called, fingerprint(model)],
         "prompts": [asdict(prompt) for prompt in given],
         "mask_token_id": mask_id,
-        "settings": asdict(settings),
+        "settings": {**asdict(settings), "batch": None},  # memory that ran out may be resumed
     }
     done = Work(None if work is None else Path(work), key, resume)
     longest = max((prompt.canvas(mask_id) for prompt in given), key=len)
