@@ -85,6 +85,20 @@ def test_layers(layers: float | list[int], chosen: list[int], device: torch.devi
     assert_close(tap.scores, expected(model, positions[:, :2], chosen))
 
 
+@pytest.mark.parametrize(
+    ("layers", "chosen"), [(1.0, [0, 1, 2, 3]), ([3, 0], [0, 3]), (0.3, [2, 3])]
+)
+def test_layers_apart(layers: float | list[int], chosen: list[int], device: torch.device) -> None:
+    model = TinyModel([plain] * 4).to(device)
+    x, positions = inputs(device)
+    tap = AttentionTap(model, layers=layers, apart=True)
+    for _ in range(2):  # the first pass learns, the other knows
+        with tap(positions):
+            model(x)
+        each = [expected(model, positions, [layer]) for layer in chosen]
+        assert_close(tap.scores, torch.stack(each))
+
+
 def test_every_way_to_call(device: torch.device) -> None:
     rng = torch.Generator(device).manual_seed(1)
     added = torch.randn(LENGTH, LENGTH, generator=rng, device=device)

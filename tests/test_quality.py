@@ -17,11 +17,13 @@ from unmask import (
     Strategy,
     Threshold,
     TopConfidence,
+    calibrate,
     dependency_graph,
     independent_set,
     masked_positions,
     toy,
 )
+from unmask.calibration import Settings
 from unmask.strategies import StepInputs
 from unmask.toy.evaluate import Result, evaluate, prompts
 from unmask.toy.train import new_model, train
@@ -79,6 +81,17 @@ def edge_quality(model: Model, task: toy.Sums, layers: float | list[int]) -> tup
     edge, rest = mean[upper & task.edges()], mean[upper & ~task.edges()]
     auc = (edge[:, None] > rest).double().mean().item()
     return auc, (edge.mean() / rest.mean()).item()
+
+
+def test_calibration_finds_edges_that_need_a_third_number(sums: tuple[Model, toy.Task]) -> None:
+    """Two corners of a triangle are independent until the third is known."""
+    model, task = sums
+    some = prompts(task, 96, seed=1)
+    found = calibrate(model, some, settings=Settings(temperature=1.0))
+    assert found.best.auc >= 0.95
+    one, ours = (decode(model, task, rule) for rule in (TopConfidence(), found.strategy))
+    assert ours.score >= one.score - 0.05
+    assert ours.steps <= 0.8 * one.steps
 
 
 def test_attention_shows_the_dependencies(sums: tuple[Model, toy.Sums]) -> None:

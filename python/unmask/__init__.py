@@ -54,6 +54,7 @@ __all__ = [
     "arrays",
     "attention_scores",
     "attention_scores_from_probs",
+    "calibrate",
     "commit_",
     "dapd_select",
     "dapd_step_",
@@ -64,8 +65,10 @@ __all__ = [
     "independent_set",
     "independent_set_csr",
     "kl_divergence",
+    "load_strategy",
     "masked_positions",
     "random_step_",
+    "save_strategy",
     "schedules",
     "select",
     "threshold_step_",
@@ -75,6 +78,7 @@ __all__ = [
 
 if importlib.util.find_spec("torch") is not None:
     from unmask.attention_tap import AttentionTap
+    from unmask.calibration import calibrate
     from unmask.decoding.events import StepEvent
     from unmask.decoding.trace import Trace
     from unmask.generate import GenerateOutput, generate
@@ -123,6 +127,8 @@ if importlib.util.find_spec("torch") is not None:
         Strategy,
         Threshold,
         TopConfidence,
+        load_strategy,
+        save_strategy,
     )
 else:
 

@@ -39,6 +39,7 @@ class AttentionTap:
         model: the model that will run; errors name it.
         layers: a fraction rho in (0, 1], the last ``max(1, n - floor(n * (1 - rho)))`` of n
             attention calls, or a list of their indices, negative ones counted from the last.
+        apart: keep the chosen layers apart instead of averaging them: a matrix for each.
 
     Example:
         >>> def model(x):
@@ -52,15 +53,25 @@ class AttentionTap:
     Source: DAPD (arXiv 2603.12996), which averages the last 30 % of the layers.
     """
 
-    def __init__(self, model: Callable[..., object], layers: float | Sequence[int] = 0.3) -> None:
+    def __init__(
+        self,
+        model: Callable[..., object],
+        layers: float | Sequence[int] = 0.3,
+        *,
+        apart: bool = False,
+    ) -> None:
         self._name = getattr(model, "__name__", type(model).__name__)
         self._layers = _Layers(layers)
+        self._apart = apart
         self._scores: Tensor | None = None
         self._calls: int | None = None
 
     @property
     def scores(self) -> Tensor:
-        """[B, N, N] float32 of the last pass: the mean over the chosen layers and their heads."""
+        """[B, N, N] float32 of the last pass: the mean over the chosen layers and their heads.
+
+        With ``apart`` it is [layers, B, N, N], in the order in which the model calls them.
+        """
         if self._scores is None:
             raise RuntimeError(
                 "the tap has no scores yet: run the model inside `with tap(positions):` first"
@@ -107,7 +118,7 @@ class AttentionTap:
         if self._calls is None:
             listened.learn()
             self._calls = listened.calls
-        self._scores = listened.scores
+        self._scores = torch.stack(listened.parts) if self._apart else listened.scores
 
 
 class _Layers:
@@ -169,6 +180,7 @@ class _Pass(TorchFunctionMode):
         batch, nodes = positions.shape
         self.positions = positions
         self.scores = positions.new_zeros(batch, nodes, nodes, dtype=torch.float32)
+        self.parts: list[Tensor] = []  # instead, where the layers are kept apart
         self.calls = 0
         self.unequal = 0
         self._tap = tap
@@ -227,6 +239,8 @@ class _Pass(TorchFunctionMode):
             self._add(call, 1 / len(self._chosen))
 
     def _add(self, call: _Call, weight: float) -> None:
+        if self._tap._apart:
+            self.parts.append(torch.zeros_like(self.scores))
         attention_scores(
             _unit_stride(call.query),
             _unit_stride(call.key),
@@ -234,8 +248,8 @@ class _Pass(TorchFunctionMode):
             scale=call.scale,
             attn_mask=call.mask,
             is_causal=call.causal,
-            out=self.scores,
-            weight=weight,
+            out=self.parts[-1] if self.parts else self.scores,
+            weight=1.0 if self.parts else weight,
         )
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,6 +27,7 @@ from unmask.decoding.fused import FusedLoop, fused_step_of
 from unmask.decoding.host import CompletionFlag
 from unmask.decoding.trace import Trace, TraceRecorder
 from unmask.strategies import DAPD, StepInputs, Strategy
+from unmask.strategies.files import as_strategy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +59,7 @@ def generate(
     input_ids: Tensor,
     max_new_tokens: int = 256,
     block_length: int | None = None,
-    strategy: Strategy = STAGED,
+    strategy: Strategy | str | Path = STAGED,
     mask_token_id: int | None = None,
     eos_token_id: int | Sequence[int] | None = None,
     temperature: float = 0.0,
@@ -87,7 +89,8 @@ def generate(
         max_new_tokens: how many masks to append to each row; 0: only fill what is there.
         block_length: decode the new tokens block by block from the left, each row at its own pace;
             default: all at once. Masks in ``input_ids`` belong to the first block.
-        strategy: which tokens to reveal now, see :mod:`unmask.strategies`.
+        strategy: which tokens to reveal now, see :mod:`unmask.strategies`; or the path of a file
+            that :func:`unmask.save_strategy` or ``unmask calibrate`` wrote.
         mask_token_id: default: ``model.config.mask_token_id``. It is never revealed itself: its
             logit is suppressed.
         eos_token_id: one or several tokens that end a text. When one of them stands among the new
@@ -125,6 +128,7 @@ def generate(
         >>> out.sequences.tolist(), out.steps.tolist()
         ([[0, 1, 2, 3]], [1])
     """
+    strategy = as_strategy(strategy)
     check_model(model, strategy, streamer)
     mask_id = mask_token_of(model, mask_token_id)
     check_sequences(input_ids, attention_mask, seed, streamer)

@@ -5,7 +5,7 @@ steps; they add up to the number of masks, and none is zero unless ``allow_zero`
 
     >>> from unmask.schedules import Cosine, TCAdaptive
     >>> Cosine().sizes(32, 8)
-    [1, 2, 3, 3, 5, 6, 6, 6]
+    [1, 1, 3, 4, 5, 6, 6, 6]
     >>> TCAdaptive().sizes(32, 8)
     [11, 7, 5, 3, 2, 2, 1, 1]
 

@@ -10,6 +10,7 @@ from unmask.strategies.cumulative import CumulativeDependency
 from unmask.strategies.dapd import DAPD
 from unmask.strategies.dawn import DAWN
 from unmask.strategies.dream import DreamOrigin, Entropy, Margin
+from unmask.strategies.files import load_strategy, save_strategy
 from unmask.strategies.hierarchy import Hierarchy
 from unmask.strategies.klass import KLASS
 from unmask.strategies.local_leap import LocalLeap
@@ -43,4 +44,6 @@ __all__ = [
     "Strategy",
     "Threshold",
     "TopConfidence",
+    "load_strategy",
+    "save_strategy",
 ]

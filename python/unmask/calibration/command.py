@@ -1,0 +1,122 @@
+"""``unmask calibrate``: settings of DAPD for a checkpoint, from a few prompts."""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from unmask._files import require_folder
+from unmask.calibration.errors import NotSeparableError
+from unmask.calibration.plot import require_matplotlib
+from unmask.calibration.prompts import read_prompts
+from unmask.calibration.report import show
+from unmask.calibration.search import calibrate
+from unmask.calibration.settings import Settings
+from unmask.calibration.sources import open_source
+
+DEFAULTS = Settings()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of ``unmask calibrate``."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="questions or grammar (they come along), a .safetensors checkpoint of a toy, or "
+        "package.module:function, which returns a model or a model and its prompts",
+    )
+    parser.add_argument(
+        "--prompts", type=Path, metavar="FILE.jsonl", help="a list of token ids per line, or "
+        '{"input_ids": [...], "max_new_tokens": n}; toys bring their own',
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("unmask.toml"), help="file to write")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw what was measured")
+    parser.add_argument(
+        "--budget-minutes", type=float, help="stop measuring after so long; verifying comes on top"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where the last run was interrupted"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of orders and draws")
+    parser.add_argument("--count", type=int, default=96, help="prompts to draw for a toy")
+    parser.add_argument("--mask-token-id", type=int, help="default: the model's configuration")
+    parser.add_argument("--max-new-tokens", type=int, help="for prompts that do not say")
+    parser.add_argument("--temperature", type=float, help="of the decoding to calibrate for")
+    parser.add_argument("--block-length", type=int, help="decode block by block")
+    parser.add_argument("--logit-shift", type=int, default=0, help="1 for Dream")
+    parser.add_argument(
+        "--batch", type=int, help="most rows in one forward pass (default: what 1 GiB holds)"
+    )
+    parser.add_argument(
+        "--precommit", type=float, default=DEFAULTS.precommit, help="reveal at once from here on"
+    )
+    parser.add_argument(
+        "--states", type=int, default=DEFAULTS.states, help="states to measure per prompt"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, print, write; returns the exit code."""
+    console, start = Console(), time.perf_counter()
+    if args.plot is not None:
+        require_matplotlib()
+        require_folder(args.plot)
+    source = open_source(args.model, args.count, args.seed)
+    prompts = source.prompts if args.prompts is None else read_prompts(args.prompts)
+    if prompts is None:
+        raise ValueError(f"--prompts must be given for {args.model}, got none")
+    if source.small:
+        torch.set_num_threads(1)
+    temperature = source.temperature if args.temperature is None else args.temperature
+    work = args.out.with_name(args.out.name + ".work")
+    try:
+        found = calibrate(
+            source.model,
+            prompts,
+            settings=Settings(
+                seed=args.seed,
+                temperature=temperature,
+                block_length=args.block_length,
+                logit_shift=args.logit_shift,
+                batch=args.batch,
+                precommit=args.precommit,
+                states=args.states,
+            ),
+            mask_token_id=args.mask_token_id,
+            max_new_tokens=args.max_new_tokens,
+            name=args.model,
+            work=work,
+            resume=args.resume,
+            budget_minutes=args.budget_minutes,
+            progress=True,
+        )
+    except NotSeparableError as error:
+        if args.budget_minutes is None:  # nothing is left to be measured
+            work.unlink(missing_ok=True)
+        raise NotSeparableError(f"{error}. Nothing was written to {args.out}") from error
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            "memory ran out; what was measured is kept: add --resume and a smaller --batch"
+        ) from error
+    except RuntimeError as error:  # attention that cannot be heard; the message says what helps
+        raise ValueError(str(error)) from error
+    found.save(args.out)
+    if args.plot is not None:
+        found.plot(args.plot)
+    show(found, console)
+    if found.states[0] == found.states[1]:
+        work.unlink(missing_ok=True)
+    else:
+        console.print(
+            f"The budget ended after {found.states[0]} of {found.states[1]} states: "
+            "--resume, with a larger budget, measures the rest."
+        )
+    console.print(
+        f"{time.perf_counter() - start:.0f} s. Saved {args.out}"
+        + (f" and {args.plot}" if args.plot else "")
+        + f'. Next: unmask.generate(..., strategy="{args.out}").',
+        soft_wrap=True,
+    )
+    return 0
