@@ -66,6 +66,7 @@ DependencyGraphArgs graph_part(const DapdStepArgs& args, const float* row_tau, C
   part.row_tau = row_tau;
   part.conflict = scratch.take<int32_t>(cells * words_for(nodes));
   part.degree = scratch.take<float>(cells);
+  part.row_sum = scratch.take<float>(args.normalize ? cells : 0);
   part.batch = args.step.rows.batch;
   part.nodes = nodes;
   part.edge = args.edge;
