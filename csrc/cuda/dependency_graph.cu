@@ -11,10 +11,12 @@
 // themselves. NaN marks what is no pair of two existing nodes, because no D is NaN. A warp per row
 // adds up and finds the maximum in the order of dependency_graph.h; ballots make the bits.
 //
-// Cost: every score is read twice, once in its row and once mirrored, and the bits are written; one
-// launch, four barriers. Beyond 4096 nodes a strip does not fit and is made twice, in two parts.
+// Cost: every score between two existing nodes is read twice, once in its row and once mirrored, and
+// the bits are written; one launch, five barriers. Strips of padding read nothing. Beyond 4096 nodes
+// a strip does not fit and is made twice, in two parts.
 #include "cuda/dependency_graph.h"
 
+#include "cuda/device/bitset.cuh"
 #include "cuda/device/row_sums.cuh"
 #include "cuda/launch.h"
 
@@ -23,6 +25,7 @@ namespace {
 
 constexpr int kStrip = 8;           // rows of a block: 32 bytes of a column
 constexpr int kMostColumns = 4096;  // of a strip in shared memory
+constexpr int kAtOnce = 8;          // loads that a thread has under way
 constexpr int kWordRun = 8;         // words that a warp makes and writes together
 
 constexpr float kLeastRowMax = 1e-8f;  // a row of zeros has no edges
@@ -33,11 +36,18 @@ constexpr int stride_for(int columns) { return (columns + kWarp - 1) / kWarp * k
 // The rows of one graph that a block makes.
 struct Strip {
   const float* scores;
-  const int32_t* positions;
-  const float* row_sum;  // null: scores are not normalised
+  const float* row_sum;   // null: scores are not normalised
+  const uint32_t* there;  // the nodes that exist, in shared memory
   int nodes;
   int top;   // first row
   int rows;  // at most kStrip
+
+  __device__ __forceinline__ bool is_padding() const {
+    return (there[top / kBitsPerWord] >> (top % kBitsPerWord) & ((1u << kStrip) - 1u)) == 0;
+  }
+  __device__ __forceinline__ bool is_pair(int i, int j) const {
+    return i != j && has_bit(there, i) && has_bit(there, j);
+  }
 };
 
 // Columns left .. left + columns of a strip, in shared memory.
@@ -59,26 +69,43 @@ __device__ __forceinline__ float score_of(const Strip& strip, int row, int colum
 
 template <bool kNormalize>
 __device__ __forceinline__ void load_mirrored(const Strip& strip, const Tile& tile) {
-  const int row = static_cast<int>(threadIdx.x) % kStrip;
-  if (row >= strip.rows) return;
-#pragma unroll 4
-  for (int column = threadIdx.x / kStrip; column < tile.columns; column += blockDim.x / kStrip)
-    tile.at(row, column) = score_of<kNormalize>(strip, tile.left + column, strip.top + row);
+  const int row = static_cast<int>(threadIdx.x) % kStrip, i = strip.top + row;
+  const int step = static_cast<int>(blockDim.x) / kStrip;
+  for (int first = threadIdx.x / kStrip; first < tile.columns; first += kAtOnce * step) {
+    float scores[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int column = first + k * step, j = tile.left + column;
+      const bool wanted = column < tile.columns && strip.is_pair(i, j);
+      scores[k] = wanted ? score_of<kNormalize>(strip, j, i) : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k)
+      if (first + k * step < tile.columns) tile.at(row, first + k * step) = scores[k];
+  }
 }
 
-// One warp finishes 32 columns of one row: D, or NaN where there is no pair.
+// A warp finishes 32 columns of one row after the other: D, or NaN where there is no pair.
 template <bool kNormalize>
 __device__ __forceinline__ void add_rows(const Strip& strip, const Tile& tile) {
-  const int warps = blockDim.x / kWarp, runs = (tile.columns + kWarp - 1) / kWarp;
-#pragma unroll 4
-  for (int unit = warp_id(); unit < kStrip * runs; unit += warps) {
-    const int row = unit % kStrip, column = unit / kStrip * kWarp + lane_id();
-    if (row >= strip.rows) continue;
-    const int i = strip.top + row, j = tile.left + column;
-    float d = NAN;
-    if (column < tile.columns && i != j && strip.positions[i] >= 0 && strip.positions[j] >= 0)
-      d = zero_if_nan((score_of<kNormalize>(strip, i, j) + tile.at(row, column)) * 0.5f);
-    tile.at(row, column) = d;
+  const int warps = static_cast<int>(blockDim.x) / kWarp;
+  const int runs = (tile.columns + kWarp - 1) / kWarp * kStrip;
+  for (int first = warp_id(); first < runs; first += kAtOnce * warps) {
+    float scores[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int run = first + k * warps;
+      const int i = strip.top + run % kStrip, j = tile.left + run / kStrip * kWarp + lane_id();
+      const bool wanted = run < runs && strip.is_pair(i, j);
+      scores[k] = wanted ? score_of<kNormalize>(strip, i, j) : NAN;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int run = first + k * warps;
+      if (run >= runs) break;
+      float& cell = tile.at(run % kStrip, run / kStrip * kWarp + lane_id());
+      cell = scores[k] == scores[k] ? zero_if_nan((scores[k] + cell) * 0.5f) : NAN;
+    }
   }
 }
 
@@ -120,50 +147,76 @@ __device__ void write_bits(const Strip& strip, const Tile& tile, const float* li
   }
 }
 
-__device__ Strip strip_of(const DependencyGraphArgs& args, int64_t batch, int top) {
-  const int nodes = static_cast<int>(args.nodes);
-  return {args.scores + batch * nodes * nodes,
-          args.positions + batch * nodes,
-          args.normalize ? args.row_sum + batch * nodes : nullptr,
-          nodes,
-          top,
-          min(kStrip, nodes - top)};
+// Bit j % 32 of word j / 32: node j exists. Ends with a barrier.
+__device__ void find_nodes(const int32_t* positions, int nodes, uint32_t* there) {
+  for (int first = warp_id() * kWarp; first < nodes; first += blockDim.x) {
+    const int j = first + lane_id();
+    const uint32_t bits = __ballot_sync(kWholeWarp, j < nodes && positions[j] >= 0);
+    if (lane_id() == 0) there[first / kBitsPerWord] = bits;
+  }
+  __syncthreads();
 }
 
+// What one lane knows of a row.
+struct Totals {
+  float sum = 0.0f;
+  float most = 0.0f;
+};
+
+__device__ __forceinline__ void add_up(const Tile& tile, int row, Totals& totals) {
+  for (int column = lane_id(); column < tile.columns; column += kWarp) {
+    const float d = zero_if_nan(tile.at(row, column));
+    totals.sum += d;
+    totals.most = totals.most < d ? d : totals.most;
+  }
+}
+
+__device__ void clear_rows(const Strip& strip, int32_t* conflict, float* degree) {
+  const int words = strip.rows * static_cast<int>(words_for(strip.nodes));
+  for (int w = threadIdx.x; w < words; w += blockDim.x) conflict[w] = 0;
+  if (static_cast<int>(threadIdx.x) < strip.rows) degree[threadIdx.x] = 0.0f;
+}
+
+// The 1 lets ptxas use 64 registers: left to itself it may spill to make room for two blocks.
 template <bool kNormalize>
-__global__ void __launch_bounds__(kMaxBlock)
+__global__ void __launch_bounds__(kMaxBlock, 1)
     dependency_graph_kernel(const DependencyGraphArgs args) {
   UNMASK_DYNAMIC_SHARED(bytes);
   UNMASK_SHARED(limits, float[kStrip]);
+  UNMASK_SHARED(there, uint32_t[kMaxNodes / kBitsPerWord]);
 
   const int nodes = static_cast<int>(args.nodes), strips = (nodes + kStrip - 1) / kStrip;
   const int64_t batch = blockIdx.x / strips;
-  const Strip strip = strip_of(args, batch, static_cast<int>(blockIdx.x % strips) * kStrip);
+  const int top = static_cast<int>(blockIdx.x % strips) * kStrip;
+  const Strip strip{args.scores + batch * nodes * nodes,
+                    kNormalize ? args.row_sum + batch * nodes : nullptr,
+                    there,
+                    nodes,
+                    top,
+                    min(kStrip, nodes - top)};
+  float* degree = args.degree + batch * nodes + strip.top;
+  int32_t* conflict = args.conflict + (batch * nodes + strip.top) * words_for(nodes);
+  find_nodes(args.positions + batch * nodes, nodes, there);
+  if (strip.is_padding()) return clear_rows(strip, conflict, degree);
   const auto tile_at = [&](int left) {
     return Tile{reinterpret_cast<float*>(bytes), left, min(kMostColumns, nodes - left)};
   };
 
   const int row = warp_id();  // the first warps add up a row each
-  float sum = 0.0f, most = 0.0f;
+  Totals totals;
   for (int left = 0; left < nodes; left += kMostColumns) {
     const Tile tile = tile_at(left);
     make_tile<kNormalize>(strip, tile);
-    for (int c = lane_id(); row < strip.rows && c < tile.columns; c += kWarp) {
-      const float d = zero_if_nan(tile.at(row, c));
-      sum += d;
-      most = most < d ? d : most;
-    }
+    if (row < strip.rows) add_up(tile, row, totals);
     __syncthreads();
   }
-  sum = warp_sum(sum);
-  most = warp_max(most);
+  const float sum = warp_sum(totals.sum), most = warp_max(totals.most);
   if (row < strip.rows && lane_id() == 0) {
-    args.degree[batch * nodes + strip.top + row] = sum;
+    degree[row] = sum;
     limits[row] = threshold(args.edge, args.row_tau ? args.row_tau[batch] : args.tau, most, sum);
   }
   __syncthreads();
 
-  int32_t* conflict = args.conflict + (batch * nodes + strip.top) * words_for(nodes);
   for (int left = 0; left < nodes; left += kMostColumns) {
     const Tile tile = tile_at(left);
     if (nodes > kMostColumns) make_tile<kNormalize>(strip, tile);

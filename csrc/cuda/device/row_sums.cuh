@@ -16,12 +16,13 @@ struct RowSums {
 };
 
 // Row `cell` = batch index * nodes + node: its sum over the other existing nodes, at least 1e-9,
-// in the order of dependency_graph.h. All lanes of a warp call it.
+// in the order of dependency_graph.h. Nothing for padding. All lanes of a warp call it.
 __device__ __forceinline__ void write_row_sum(const RowSums& args, int64_t cell) {
   constexpr float kLeastRowSum = 1e-9f;  // a row of zeros normalises to zeros
   const int64_t batch = cell / args.nodes, self = cell % args.nodes;
   const float* row = args.scores + cell * args.nodes;
   const int32_t* positions = args.positions + batch * args.nodes;
+  if (positions[self] < 0) return;
 
   float lane_sum = 0.0f;
 #pragma unroll 4
