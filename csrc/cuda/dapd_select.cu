@@ -27,9 +27,9 @@ Status dapd_select(const DapdSelectArgs& args, Stream stream) {
   if (Status status = validate(args); !status.ok()) return status;
   if (args.batch == 0 || args.nodes == 0) return Status::success();
 
-  const auto [bytes, resident] = independent_set_shape(args.nodes, sizeof(DapdSelectScratch));
-  const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes), bytes};
-  const auto kernel = resident ? dapd_select_kernel<true> : dapd_select_kernel<false>;
+  const IndependentSetShape memory = independent_set_shape(args.nodes, sizeof(DapdSelectScratch));
+  const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes), memory.bytes};
+  const auto kernel = memory.resident ? dapd_select_kernel<true> : dapd_select_kernel<false>;
   return launch("dapd_select", kernel, shape, stream, args);
 }
 

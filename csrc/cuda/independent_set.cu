@@ -34,9 +34,11 @@ Status independent_set(const IndependentSetArgs& args, Stream stream) {
   if (Status status = validate(args); !status.ok()) return status;
   if (args.batch == 0 || args.nodes == 0) return Status::success();
 
-  const auto [bytes, resident] = independent_set_shape(args.nodes, sizeof(IndependentSetScratch));
-  const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes), bytes};
-  const auto kernel = resident ? independent_set_kernel<true> : independent_set_kernel<false>;
+  const IndependentSetShape memory =
+      independent_set_shape(args.nodes, sizeof(IndependentSetScratch));
+  const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes), memory.bytes};
+  const auto kernel =
+      memory.resident ? independent_set_kernel<true> : independent_set_kernel<false>;
   return launch("independent_set", kernel, shape, stream, args);
 }
 

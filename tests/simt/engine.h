@@ -97,6 +97,7 @@ bool next_landing(int pending, AsyncCopy* copy);
 
 bool allow_dynamic_shared(const void* kernel, size_t bytes);
 const void* last_stream();
+uint64_t launches();  // since the process began
 
 struct Launch {
   const char* name;
