@@ -39,6 +39,7 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
 
 inline Status clear(const char*, void* memory, int64_t bytes, Stream) {
   std::memset(memory, 0, static_cast<size_t>(bytes));
+  simt::count_launch();
   return Status::success();
 }
 
