@@ -62,6 +62,13 @@ struct Slice {
     load_part(row, first + tile, lane, part);
     if constexpr (kSuppress) remove_suppressed(suppressed, tile, lane, part);
   }
+
+  // One of our tokens.
+  __device__ __forceinline__ float logit(int token) const {
+    if (token >= row.vocab) return never();
+    if (kSuppress && has_bit(suppressed, token - first * kTile)) return never();
+    return max(to_float(row.logits[token]), never());
+  }
 };
 
 // The whole warp calls it, with the largest logit of all its parts; valid in lane 0.

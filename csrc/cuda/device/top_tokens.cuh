@@ -116,60 +116,55 @@ __device__ __forceinline__ Threshold kth_delegate(const uint16_t* delegates, int
 // ---- the search ---------------------------------------------------------------------------------
 
 // `Tiles` are those of the block, see `Slice` of topk_confidence.cu: `count` of them, from tile
-// `first` of the vocabulary on, with `delegates` [count][32] and load(tile, lane, part).
+// `first` of the vocabulary on, with `delegates` [count][32] and logit(token), never NaN.
+
+// Calls body(part, token, logit) for each part of a tile that is a bit of `parts`, the whole warp
+// at once: every lane brings one of the part's tokens.
+template <class Tiles, class Body>
+__device__ __forceinline__ void for_each_part(const Tiles& tiles, int tile, uint32_t parts,
+                                              Body body) {
+  for_each_bit(parts, [&](int part) {
+    const int token = token_of<typename Tiles::Logit>(tiles.first + tile, part, lane_id());
+    body(part, token, tiles.logit(token));
+  });
+}
 
 // Lists every token with at least the merit `bound`. At most kMostCandidates are kept, all counted.
 template <class Tiles>
-__device__ void collect(const Tiles& tiles, uint32_t delegate, uint64_t bound, TopScratch& shared) {
-  using Logit = typename Tiles::Logit;
-  const float least = logit_of_merit(bound);
+__device__ __forceinline__ void collect(const Tiles& tiles, uint32_t delegate, uint64_t bound,
+                                        TopScratch& shared) {
   for (int tile = warp_id(); tile < tiles.count; tile += blockDim.x / kWarp) {
-    if (tiles.delegates[tile * kWarp + lane_id()] < delegate) continue;
-    TilePart<Logit> part;
-    tiles.load(tile, lane_id(), part);
-#pragma unroll
-    for (int i = 0; i < kPart; ++i) {
-      if (!(part.raw(i) >= least)) continue;
-      const uint64_t merit =
-          merit_of(part.raw(i), token_of<Logit>(tiles.first + tile, lane_id(), i));
-      if (merit < bound) continue;
-      const int place = atomicAdd(&shared.candidate_count, 1);
-      if (place < kMostCandidates) shared.candidates[place] = merit;
-    }
+    const uint32_t parts =
+        __ballot_sync(kWholeWarp, tiles.delegates[tile * kWarp + lane_id()] >= delegate);
+    for_each_part(tiles, tile, parts, [&](int, int token, float logit) {
+      const uint64_t merit = merit_of(logit, token);
+      const uint32_t found = __ballot_sync(kWholeWarp, merit >= bound);
+      int place = 0;
+      if (lane_id() == 0) place = atomicAdd(&shared.candidate_count, __popc(found));
+      place = __shfl_sync(kWholeWarp, place, 0) + __popc(found & ((1u << lane_id()) - 1u));
+      if (merit >= bound && place < kMostCandidates) shared.candidates[place] = merit;
+    });
   }
   __syncthreads();
-}
-
-template <class T>
-__device__ __forceinline__ uint64_t best_merit(const TilePart<T>& part, int tile) {
-  float best = part.logit(0);
-  int at = token_of<T>(tile, lane_id(), 0);
-#pragma unroll
-  for (int i = 1; i < kPart; ++i)
-    if (part.raw(i) > best) {
-      best = part.raw(i);
-      at = token_of<T>(tile, lane_id(), i);
-    }
-  return merit_of(best, at);
 }
 
 // The parts that tied at `delegate` get their next 16 bits as a delegate, those above the largest
 // one and those below the least. `bits` of the bound are settled.
 template <class Tiles>
-__device__ void refine(const Tiles& tiles, uint32_t delegate, uint64_t bound, int bits) {
-  using Logit = typename Tiles::Logit;
+__device__ __forceinline__ void refine(const Tiles& tiles, uint32_t delegate, uint64_t bound,
+                                       int bits) {
   for (int tile = warp_id(); tile < tiles.count; tile += blockDim.x / kWarp) {
     uint16_t& mine = tiles.delegates[tile * kWarp + lane_id()];
-    uint16_t next = mine > delegate ? 0xffff : 0;
-    if (mine == delegate) {
-      TilePart<Logit> part;
-      tiles.load(tile, lane_id(), part);
-      const uint64_t merit = best_merit(part, tiles.first + tile);
-      const uint64_t ours = merit >> (64 - bits), settled = bound >> (64 - bits);
-      next = static_cast<uint16_t>(merit >> (48 - bits));
-      if (ours != settled) next = ours > settled ? 0xffff : 0;
-    }
-    mine = next;
+    uint32_t next = mine > delegate ? 0xffffu : 0u;
+    const uint32_t tied = __ballot_sync(kWholeWarp, mine == delegate);
+    for_each_part(tiles, tile, tied, [&](int part, int token, float logit) {
+      const uint64_t best = warp_max(merit_of(logit, token));
+      const uint64_t theirs = best >> (64 - bits), settled = bound >> (64 - bits);
+      if (part != lane_id()) return;
+      next = static_cast<uint32_t>(best >> (48 - bits)) & 0xffffu;
+      if (theirs != settled) next = theirs > settled ? 0xffffu : 0u;
+    });
+    mine = static_cast<uint16_t>(next);
   }
   __syncthreads();
 }
@@ -189,7 +184,7 @@ __device__ __forceinline__ void rank_candidates(int count, int k, TopScratch& sh
 
 // Fills shared.top. To be called after a barrier behind the writing of the delegates.
 template <class Tiles>
-__device__ void find_top(const Tiles& tiles, int k, TopScratch& shared) {
+__device__ __forceinline__ void find_top(const Tiles& tiles, int k, TopScratch& shared) {
   constexpr int kWorthTrying = 512;  // parts; most have one or two tokens above the bound
   constexpr int kLastLevel = 32;
   uint64_t bound = 0;
