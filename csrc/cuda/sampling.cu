@@ -22,7 +22,7 @@
 // behind; with filters one read, part of another, and noise for the kept tokens only.
 #include "cuda/sampling.h"
 
-#include "cuda/device/contest.cuh"
+#include "cuda/device/finish_draw.cuh"
 #include "cuda/device/logit_rows.cuh"
 #include "cuda/device/radix_select.cuh"
 #include "cuda/device/reduce.cuh"
@@ -297,14 +297,7 @@ template <class T>
 __global__ void __launch_bounds__(kDrawBlock) finish_kernel(const TopKConfidenceArgs args) {
   const int64_t cell = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (cell >= args.rows.batch * args.rows.nodes) return;
-  const auto entry = static_cast<Entry>(args.token[cell]);
-  const int64_t winner = args.ids[cell * args.k];
-  if (winner < 0 || entry >> 32 == 0) return;  // nobody raised it
-  const T* row = row_of_cell<T>(args, cell);
-  const double ahead = double{to_float(row[id_of(entry)])} - to_float(row[winner]);
-  args.token[cell] = id_of(entry);
-  args.confidence[cell] =
-      static_cast<float>(args.probs[cell * args.k] * exp(ahead * args.rows.logit_scale));
+  finish_draw<T>(args, cell);
 }
 
 // Tiles of one block: few rows are split, so that they fill a GPU too.
@@ -315,7 +308,7 @@ int slice_tiles_for(int64_t rows, int64_t tiles) {
 }
 
 template <class T>
-Status draw_and_finish(const TopKConfidenceArgs& args, Stream stream) {
+Status start_draw(const TopKConfidenceArgs& args, Stream stream) {
   const int64_t cells = args.rows.batch * args.rows.nodes, tiles = tiles_of(args.rows.vocab);
   const bool filtered = args.sampling.top_k > 0 || args.sampling.top_p < 1.0;
   const int64_t slice = filtered ? tiles : slice_tiles_for(cells, tiles);
@@ -326,8 +319,12 @@ Status draw_and_finish(const TopKConfidenceArgs& args, Stream stream) {
   const Draw draw{args, inverse_temperature(args.rows.logit_scale, args.sampling.temperature),
                   static_cast<int>(slice)};
   const auto kernel = filtered ? draw_filtered_kernel<T> : draw_kernel<T>;
-  if (Status status = launch("draw_tokens", kernel, shape, stream, draw); !status.ok())
-    return status;
+  return launch("draw_tokens", kernel, shape, stream, draw);
+}
+
+template <class T>
+Status finish(const TopKConfidenceArgs& args, Stream stream) {
+  const int64_t cells = args.rows.batch * args.rows.nodes;
   const LaunchShape by_node{static_cast<unsigned>((cells + kDrawBlock - 1) / kDrawBlock),
                             threads_for(cells, kDrawBlock)};
   return launch("draw_tokens", finish_kernel<T>, by_node, stream, args);
@@ -335,10 +332,17 @@ Status draw_and_finish(const TopKConfidenceArgs& args, Stream stream) {
 
 }  // namespace
 
-Status draw_tokens(const TopKConfidenceArgs& args, Stream stream) {
+Status draw_unfinished(const TopKConfidenceArgs& args, Stream stream) {
   if (args.rows.batch * args.rows.nodes == 0) return Status::success();
   return dispatch_floats(args.rows.logits_type,
-                         [&](auto zero) { return draw_and_finish<decltype(zero)>(args, stream); });
+                         [&](auto zero) { return start_draw<decltype(zero)>(args, stream); });
+}
+
+Status draw_tokens(const TopKConfidenceArgs& args, Stream stream) {
+  if (args.rows.batch * args.rows.nodes == 0) return Status::success();
+  if (Status status = draw_unfinished(args, stream); !status.ok()) return status;
+  return dispatch_floats(args.rows.logits_type,
+                         [&](auto zero) { return finish<decltype(zero)>(args, stream); });
 }
 
 }  // namespace unmask::cuda

@@ -3,9 +3,10 @@
 //   1. prepare            for DAPD: masks left and tau of each row, the sums of score rows, and the
 //                         counters of topk_confidence set to 0; otherwise the last of these alone
 //   2. topk_confidence    token, confidence and entropy of every node
-//   3. draw_tokens        only with temperature > 0
+//   3. draw_unfinished    only with temperature > 0
 //   4. dependency_graph   only for DAPD
-//   5. choose             selection, commit and the count of masks left, one block per row
+//   5. choose             what is left of a draw, selection, commit and the count of masks left, one
+//                         block per row
 //
 // At most five launches, that of clearing memory included. What changes from step to step is read
 // on the device: a captured step may be replayed with other contents.
@@ -19,10 +20,12 @@
 #include "cuda/dependency_graph.h"
 #include "cuda/device/commit.cuh"
 #include "cuda/device/dapd_select.cuh"
+#include "cuda/device/finish_draw.cuh"
 #include "cuda/device/row_sums.cuh"
 #include "cuda/device/select.cuh"
 #include "cuda/dispatch.h"
 #include "cuda/launch.h"
+#include "cuda/sampling.h"
 #include "cuda/topk_confidence.h"
 
 namespace unmask::cuda {
@@ -96,19 +99,29 @@ Status prepare(const DapdStepArgs& args, const DapdStepParts& parts, Stream stre
 
 // ---- 5. choose ----------------------------------------------------------------------------------
 
-// After the choice.
-struct Ending {
+// What a block does for its row besides the choice.
+struct Around {
+  TopKConfidenceArgs confidence;
   CommitArgs commit;
   int64_t mask_id;
   int32_t* remaining;  // [batch]  out
 };
 
-Ending ending_of(const StepArgs& step, const CommitArgs& commit) {
-  return {commit, step.mask_id, step.remaining};
+template <class Parts>
+Around around(const StepArgs& step, const Parts& parts) {
+  return {parts.confidence, parts.commit, step.mask_id, step.remaining};
+}
+
+__device__ __forceinline__ void begin_row(const Around& args, int64_t row) {
+  if (!(args.confidence.sampling.temperature > 0.0f)) return;
+  const int64_t nodes = args.confidence.rows.nodes;
+  for (int64_t i = threadIdx.x; i < nodes; i += blockDim.x)
+    finish_draw(args.confidence, row * nodes + i);
+  __syncthreads();
 }
 
 template <class Token>
-__device__ __forceinline__ void end_row(const Ending& args, int64_t row, int* per_warp) {
+__device__ __forceinline__ void end_row(const Around& args, int64_t row, int* per_warp) {
   __syncthreads();  // the choice is complete
   const int committed = commit_row<Token>(args.commit, row);
   const auto* tokens =
@@ -119,30 +132,43 @@ __device__ __forceinline__ void end_row(const Ending& args, int64_t row, int* pe
   args.remaining[row] = masks;
 }
 
+// The 1: otherwise ptxas may spill to make room for a second block.
 template <class Token>
-__global__ void __launch_bounds__(kMaxBlock)
-    select_step_kernel(const SelectArgs selection, const Ending ending) {
+__global__ void __launch_bounds__(kMaxBlock, 1)
+    select_step_kernel(const SelectArgs selection, const Around around) {
   UNMASK_DYNAMIC_SHARED(bytes);
   UNMASK_SHARED(shared, SelectScratch);
   UNMASK_SHARED(per_warp, int[kMaxWarps]);
+  begin_row(around, blockIdx.x);
   select_row(selection, blockIdx.x, reinterpret_cast<uint64_t*>(bytes), shared);
-  end_row<Token>(ending, blockIdx.x, per_warp);
+  end_row<Token>(around, blockIdx.x, per_warp);
 }
 
 template <class Token, bool kResident>
-__global__ void __launch_bounds__(kMaxBlock)
-    dapd_step_kernel(const DapdSelectArgs selection, const Ending ending) {
+__global__ void __launch_bounds__(kMaxBlock, 1)
+    dapd_step_kernel(const DapdSelectArgs selection, const Around around) {
   UNMASK_DYNAMIC_SHARED(bytes);
   UNMASK_SHARED(shared, DapdSelectScratch);
   UNMASK_SHARED(per_warp, int[kMaxWarps]);
+  begin_row(around, blockIdx.x);
   dapd_select_row<kResident>(selection, blockIdx.x, bytes, shared);
-  end_row<Token>(ending, blockIdx.x, per_warp);
+  end_row<Token>(around, blockIdx.x, per_warp);
 }
 
 // A block chooses among the nodes and counts in the whole row.
 LaunchShape shape_of(const StepArgs& step, size_t shared_bytes) {
   return {static_cast<unsigned>(step.rows.batch),
           threads_for(std::max(step.rows.nodes, step.length)), shared_bytes};
+}
+
+// Greedily, then a draw that the choice finishes.
+template <class Start>
+Status find_tokens(TopKConfidenceArgs args, Stream stream, Start start) {
+  const float temperature = args.sampling.temperature;
+  args.sampling.temperature = 0.0f;
+  if (Status status = start(args, stream); !status.ok() || !(temperature > 0.0f)) return status;
+  args.sampling.temperature = temperature;
+  return draw_unfinished(args, stream);
 }
 
 }  // namespace
@@ -152,11 +178,12 @@ Status select_step(const SelectStepArgs& args, Stream stream) {
   if (args.step.rows.batch == 0) return Status::success();
   const SelectStepParts parts = parts_of(args);
 
-  if (Status status = topk_confidence(parts.confidence, stream); !status.ok()) return status;
+  if (Status status = find_tokens(parts.confidence, stream, topk_confidence); !status.ok())
+    return status;
   const LaunchShape shape = shape_of(args.step, select_shared_bytes(parts.selection));
   return dispatch_tokens(args.step.token_type, [&](auto token) {
     return launch("select_step", select_step_kernel<decltype(token)>, shape, stream,
-                  parts.selection, ending_of(args.step, parts.commit));
+                  parts.selection, around(args.step, parts));
   });
 }
 
@@ -166,7 +193,7 @@ Status dapd_step(const DapdStepArgs& args, Stream stream) {
   const DapdStepParts parts = parts_of(args);
 
   if (Status status = prepare(args, parts, stream); !status.ok()) return status;
-  if (Status status = topk_confidence_cleared(parts.confidence, stream); !status.ok())
+  if (Status status = find_tokens(parts.confidence, stream, topk_confidence_cleared); !status.ok())
     return status;
   if (Status status = dependency_graph_summed(parts.graph, stream); !status.ok()) return status;
   const size_t reserved = sizeof(DapdSelectScratch) + kMaxWarps * sizeof(int);
@@ -176,8 +203,7 @@ Status dapd_step(const DapdStepArgs& args, Stream stream) {
     using Token = decltype(token);
     const auto kernel =
         memory.resident ? dapd_step_kernel<Token, true> : dapd_step_kernel<Token, false>;
-    return launch("dapd_step", kernel, shape, stream, parts.selection,
-                  ending_of(args.step, parts.commit));
+    return launch("dapd_step", kernel, shape, stream, parts.selection, around(args.step, parts));
   });
 }
 
