@@ -1,4 +1,4 @@
-// The greedy independent set of one large sparse graph: exactly the sequential scan, without sorting.
+// The greedy independent set of one large sparse graph: exactly the scan's, without a sort.
 //
 //   in   indptr    [nodes + 1], indices [entries]  row i: who, once taken, excludes i
 //   in   priority  [nodes], eligible [nodes] or null
@@ -9,15 +9,17 @@
 // that any order of looking ends in the one answer of the scan.
 //
 //   1. prepare: a node's state is its place in the order, until it becomes kTaken or kExcluded.
-//   2. up to kRounds launches: a thread per node walks its row from where the last walk stopped, up to
-//      the first undecided neighbour. A block goes on while any of its nodes is decided. Blocks do
-//      not wait for each other, but see what others have decided meanwhile.
+//   2. up to kRounds launches: a thread per node walks its row from where the last walk stopped, up
+//      to the first undecided neighbour. A block goes on while any of its nodes is decided. Blocks
+//      do not wait for each other, but see what others have decided meanwhile. Chains in random
+//      graphs grow with the logarithm of the nodes, and end here.
 //   3. finish: what depends on a longer chain is left to one block and a queue. A node that meets
 //      an undecided neighbour parks with it, and comes back once that one is decided.
 //
 // Cost: 4 bytes per entry and one gather of 4 bytes from the L2 cache, once for each entry passed
-// and once more for each walk that stops there; 24 bytes per node. A row of more than 32 entries
-// has a warp to itself. The queue costs a few microseconds for each link of the longest chain.
+// and again for those a walk looks at beyond its first undecided neighbour; 24 bytes per node. A row
+// of more than 32 entries has a warp to itself. The queue takes two barriers for each link of the
+// longest chain, whatever the graph.
 #include "unmask/independent_set_csr.h"
 
 #include <algorithm>

@@ -55,8 +55,8 @@ struct Arrays {
         eligible(graph.nodes(), true),
         expected(graph.nodes()),
         selected(graph.nodes(), true),
-        scratch(independent_set_csr_workspace(sizes(graph)), char{-1}),
-        cuda_scratch(independent_set_csr_cuda_workspace(sizes(graph)), char{-1}),
+        scratch(independent_set_csr_workspace(sizes(graph)), char{3}),
+        cuda_scratch(independent_set_csr_cuda_workspace(sizes(graph)), char{3}),
         args(sizes(graph)) {
     int64_t entry = 0;
     for (int64_t i = 0; i < graph.nodes(); ++i) {
@@ -100,9 +100,9 @@ Graph random_graph(int64_t nodes, double degree) {
   return graph;
 }
 
-// A path through `order`, each node earlier than the next.
-Graph path(const std::vector<int64_t>& order) {
-  Graph graph(static_cast<int64_t>(order.size()));
+// A path through `order`, each node earlier than the next; the others stand alone.
+Graph path(int64_t nodes, const std::vector<int64_t>& order) {
+  Graph graph(nodes);
   for (size_t k = 0; k < order.size(); ++k) {
     graph.priority[order[k]] = -static_cast<float>(k);
     if (k > 0) graph.connect(order[k - 1], order[k]);
@@ -131,18 +131,15 @@ SIMT_TEST(independent_set_csr_of_several_blocks) {
 }
 
 SIMT_TEST(independent_set_csr_of_chains) {
-  std::vector<int64_t> order(kBlock + 8);
+  constexpr int64_t kNodes = kBlock + 16;
+  std::vector<int64_t> order(kNodes);
   std::iota(order.begin(), order.end(), int64_t{0});
-  compare(path(order));
-  compare(path({order.rbegin(), order.rend()}));
+  compare(path(kNodes, order));
+  compare(path(kNodes, {order.rbegin(), order.rend()}));
 
-  // Each of the first links leads to the other block: more than the rounds can follow.
-  std::vector<int64_t> weaving;
-  for (int64_t i = 0; i < kBlock; ++i) {
-    weaving.push_back(i);
-    if (i < 8) weaving.push_back(kBlock + i);
-  }
-  compare(path(weaving));
+  std::vector<int64_t> weaving;  // each link leads to the other block: more than the rounds follow
+  for (int64_t i = 0; i < 16; ++i) weaving.insert(weaving.end(), {i, kBlock + i});
+  compare(path(kNodes, weaving));
 }
 
 // A hub in the other block, behind a chain: its neighbours wait for it in one list.
@@ -170,6 +167,17 @@ SIMT_TEST(independent_set_csr_of_stars) {
       if (leaf != 150) graph.connect(150, leaf);
     compare(graph);
   }
+}
+
+// Everybody is excluded by node 0 alone, named once among later ones: first, second, ... in the row.
+SIMT_TEST(independent_set_csr_misses_no_entry_of_a_long_row) {
+  constexpr int64_t kLength = 300, kLast = kLength + 1;
+  Graph graph(kLength + 2);
+  for (int64_t i = 1; i <= kLength; ++i) {
+    graph.rows[i].assign(kLength, kLast);
+    graph.rows[i][i - 1] = 0;
+  }
+  compare(graph);
 }
 
 // Rows and indices outside their arrays exclude nobody, and nothing is read through them.
