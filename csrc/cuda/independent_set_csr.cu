@@ -17,9 +17,9 @@
 //      an undecided neighbour parks with it, and comes back once that one is decided.
 //
 // Cost: 4 bytes per entry and one gather of 4 bytes from the L2 cache, once for each entry passed
-// and again for those a walk looks at beyond its first undecided neighbour; 24 bytes per node. A row
-// of more than 32 entries has a warp to itself. The queue takes two barriers for each link of the
-// longest chain, whatever the graph.
+// and again for those that a walk sees behind its first undecided neighbour; 24 bytes per node. A
+// row of more than 32 entries has a warp to itself. The queue takes two barriers for each link of
+// the longest chain, whatever the graph.
 #include "unmask/independent_set_csr.h"
 
 #include <algorithm>

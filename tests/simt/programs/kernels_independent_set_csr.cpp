@@ -169,7 +169,7 @@ SIMT_TEST(independent_set_csr_of_stars) {
   }
 }
 
-// Everybody is excluded by node 0 alone, named once among later ones: first, second, ... in the row.
+// Everybody is excluded by node 0 alone, which row i names once, in place i.
 SIMT_TEST(independent_set_csr_misses_no_entry_of_a_long_row) {
   constexpr int64_t kLength = 300, kLast = kLength + 1;
   Graph graph(kLength + 2);
