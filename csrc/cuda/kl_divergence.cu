@@ -28,7 +28,7 @@
 namespace unmask::cuda {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 256;
 constexpr int kNoToken = 0x7fffffff;
 constexpr float kSmaller = 0x1p-12f;  // logits near the end of float32's range sum to infinity
 
@@ -102,7 +102,7 @@ __device__ RowSums add_tiles(const TileSums* tile_sums, int tiles, double scale,
     const TileSums& sums = tile_sums[tile];
     const double behind_now = scale * (double{sums.max_now} - row.max_now);
     const double behind_before = scale * (double{sums.max_before} - row.max_before);
-    if (sums.sum_before > 0.0f) row.sum_before += exp(behind_before) * sums.sum_before;
+    row.sum_before += exp(behind_before) * sums.sum_before;
     if (!(sums.sum_now > 0.0f)) continue;
     const double weight = exp(behind_now);
     row.sum_now += weight * sums.sum_now;
