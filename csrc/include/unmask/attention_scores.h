@@ -27,7 +27,8 @@ struct AttentionScoresArgs {
                              // not finite: this query attends to nothing
   AttentionMask mask;
   float* scores;     // [batch, nodes, nodes]  out: entry (i, j) is attention of node i to node j
-  float* workspace;  // attention_scores_workspace(args) floats
+  float* workspace;  // 16-byte aligned; floats: attention_scores_workspace(args) on the CPU,
+                     // cuda_attention_scores_workspace(args) on CUDA
   DType type;        // of query and key
   int64_t batch;
   int64_t query_heads;  // a multiple of key_heads
@@ -64,6 +65,9 @@ Status validate(const AttentionScoresFromProbsArgs& args);
 // Scratch that cpu::attention_scores needs, in floats. It does not depend on the executor, whose
 // matmul_nt is called from inside the bodies of its parallel_for.
 int64_t attention_scores_workspace(const AttentionScoresArgs& args);
+
+// Scratch that cuda::attention_scores needs, in floats.
+int64_t cuda_attention_scores_workspace(const AttentionScoresArgs& args);
 
 namespace cpu {
 Status attention_scores(const AttentionScoresArgs& args, const Executor& executor = {});
