@@ -128,7 +128,8 @@ struct TensorTile {
   }
 };
 
-// float32, four rows and four columns a thread.
+// float32, four rows and four columns a thread. Sums of 32 elements are added up: one sum of 256
+// would leave 1e-5 in the exponential.
 template <int kSideOfTile>
 struct FloatTile {
   using Element = float;
@@ -139,6 +140,9 @@ struct FloatTile {
   static constexpr int kThreadColumns = 4;
   static constexpr int kChunkColumns = 4;
   static constexpr int kSharers = kGrid;
+  static constexpr int kPieces = 8;  // of one sum, 4 elements each
+
+  using Sums = float[kThreadRows][kThreadColumns];
 
   __device__ __forceinline__ static int sharer() { return static_cast<int>(threadIdx.x) % kGrid; }
   __device__ __forceinline__ static int row(int r) {
@@ -148,32 +152,52 @@ struct FloatTile {
 
   __device__ __forceinline__ static void multiply(const unsigned char* queries,
                                                   const unsigned char* keys, const HeadShape& shape,
-                                                  int,
-                                                  float (&products)[kThreadRows][kChunkColumns]) {
-    const int row_bytes = shape.row_bytes<float>();
+                                                  int, Sums& products) {
+    const int row_bytes = shape.row_bytes<float>(), pieces = shape.pieces<float>();
+    const unsigned char* a_row = queries + row(0) * row_bytes;
+    const unsigned char* b_row = keys + column(0) * row_bytes;
+    clear(products);
+    for (int first = 0; first < pieces; first += kPieces) {
+      Sums sums;
+      clear(sums);
+      const int last = min(first + kPieces, pieces);
+      for (int piece = first; piece < last; ++piece, a_row += 16, b_row += 16)
+        add_piece(a_row, b_row, kGrid * row_bytes, sums);
+#pragma unroll
+      for (int r = 0; r < kThreadRows; ++r)
+#pragma unroll
+        for (int c = 0; c < kThreadColumns; ++c) products[r][c] += sums[r][c];
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static void clear(Sums& sums) {
 #pragma unroll
     for (int r = 0; r < kThreadRows; ++r)
 #pragma unroll
-      for (int c = 0; c < kChunkColumns; ++c) products[r][c] = 0.0f;
-    for (int piece = 0; piece < shape.pieces<float>(); ++piece) {
-      float4 a[kThreadRows], b[kThreadColumns];
+      for (int c = 0; c < kThreadColumns; ++c) sums[r][c] = 0.0f;
+  }
+
+  __device__ __forceinline__ static void add_piece(const unsigned char* a_row,
+                                                   const unsigned char* b_row, int distance,
+                                                   Sums& sums) {
+    float4 a[kThreadRows], b[kThreadColumns];
 #pragma unroll
-      for (int r = 0; r < kThreadRows; ++r)
-        a[r] = *reinterpret_cast<const float4*>(queries + row(r) * row_bytes + piece * 16);
+    for (int r = 0; r < kThreadRows; ++r)
+      a[r] = *reinterpret_cast<const float4*>(a_row + r * distance);
 #pragma unroll
-      for (int c = 0; c < kThreadColumns; ++c)
-        b[c] = *reinterpret_cast<const float4*>(keys + column(c) * row_bytes + piece * 16);
+    for (int c = 0; c < kThreadColumns; ++c)
+      b[c] = *reinterpret_cast<const float4*>(b_row + c * distance);
 #pragma unroll
-      for (int r = 0; r < kThreadRows; ++r)
+    for (int r = 0; r < kThreadRows; ++r)
 #pragma unroll
-        for (int c = 0; c < kThreadColumns; ++c) {
-          float& sum = products[r][c];
-          sum = __fmaf_rn(a[r].x, b[c].x, sum);
-          sum = __fmaf_rn(a[r].y, b[c].y, sum);
-          sum = __fmaf_rn(a[r].z, b[c].z, sum);
-          sum = __fmaf_rn(a[r].w, b[c].w, sum);
-        }
-    }
+      for (int c = 0; c < kThreadColumns; ++c) {
+        float& sum = sums[r][c];
+        sum = __fmaf_rn(a[r].x, b[c].x, sum);
+        sum = __fmaf_rn(a[r].y, b[c].y, sum);
+        sum = __fmaf_rn(a[r].z, b[c].z, sum);
+        sum = __fmaf_rn(a[r].w, b[c].w, sum);
+      }
   }
 };
 
