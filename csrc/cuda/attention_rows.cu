@@ -88,15 +88,22 @@ __device__ __forceinline__ void add_keys(const AttentionScoresArgs& args, const 
     Tile::multiply(queries, keys, shape, chunk, products);
 #pragma unroll
     for (int r = 0; r < Tile::kThreadRows; ++r) {
-      const int in_tile = Tile::row(r), position = rows.position[in_tile];
-      const bool exists = position != kNoPosition;
+      float added[kChunk];
+      if (kMasked) {
+        const int in_tile = Tile::row(r);
+        int at[kChunk];
+#pragma unroll
+        for (int c = 0; c < kChunk; ++c) {
+          const int column = Tile::column(chunk * kChunk + c);
+          at[c] = column < count ? static_cast<int>(first + column) : kNoPosition;
+        }
+        added_by_rule(args, rows.mask[in_tile], rows.position[in_tile], at, added);
+      }
 #pragma unroll
       for (int c = 0; c < kChunk; ++c) {
-        const int column = Tile::column(chunk * kChunk + c);
-        const bool counts = column < count && (exists || !kMasked);
-        products[r][c] = counts ? ruled<kMasked>(args, products[r][c], rows.mask[in_tile], position,
-                                                 first + column)
-                                : kForbidden;
+        const float scaled = products[r][c] * args.scale;
+        const bool counts = Tile::column(chunk * kChunk + c) < count;
+        products[r][c] = counts ? tame(kMasked ? scaled + added[c] : scaled) : kForbidden;
       }
       add_products(sums[r], products[r]);
     }

@@ -126,15 +126,19 @@ __device__ __forceinline__ void add_head(const AttentionScoresArgs& args, const 
     Tile::multiply(queries, keys, work.shape, chunk, products);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int from = places.row[Tile::row(r)];
-      const int64_t row_of_mask = kMasked ? mask_row(args, tile.batch, head, from) : 0;
+      float added[kChunk];
+      if (kMasked) {
+        const int from = places.row[Tile::row(r)];
+        int to[kChunk];
+#pragma unroll
+        for (int c = 0; c < kChunk; ++c) to[c] = places.column[Tile::column(chunk * kChunk + c)];
+        added_by_rule(args, mask_row(args, tile.batch, head, from), from, to, added);
+      }
 #pragma unroll
       for (int c = 0; c < kChunk; ++c) {
-        const int column = chunk * kChunk + c;
-        const int to = kMasked ? places.column[Tile::column(column)] : 0;
-        if (kMasked && (from == kNoPosition || to == kNoPosition)) continue;
-        const float product = ruled<kMasked>(args, products[r][c], row_of_mask, from, to);
-        float& sum = sums[r][column];
+        const float scaled = products[r][c] * args.scale;
+        const float product = tame(kMasked ? scaled + added[c] : scaled);
+        float& sum = sums[r][chunk * kChunk + c];
         sum = __fmaf_rn(fast_exp(product - scale[r].top), scale[r].factor, sum);
       }
     }

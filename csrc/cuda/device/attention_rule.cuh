@@ -55,15 +55,6 @@ __device__ __forceinline__ RowScale scale_of_lse(float lse) {
   return finite ? RowScale{lse, 1.0f} : kAttendsToNone;
 }
 
-__device__ __forceinline__ float with_mask(const AttentionMask& mask, int64_t at, float product) {
-  switch (mask.type) {
-    case DType::kBool: return static_cast<const bool*>(mask.data)[at] ? product : kForbidden;
-    case DType::kBFloat16: return product + to_float(static_cast<const BFloat16*>(mask.data)[at]);
-    case DType::kFloat16: return product + to_float(static_cast<const Float16*>(mask.data)[at]);
-    default: return product + static_cast<const float*>(mask.data)[at];
-  }
-}
-
 // NaN forbids; +inf is the largest float.
 __device__ __forceinline__ float tame(float product) {
   return min(max(product, kForbidden), kLargest);
@@ -76,17 +67,43 @@ __device__ __forceinline__ int64_t mask_row(const AttentionScoresArgs& args, int
   return batch * stride[0] + head * stride[1] + position * stride[2];
 }
 
-// kMasked: there is a mask, or an order. Both positions exist.
-template <bool kMasked>
-__device__ __forceinline__ float ruled(const AttentionScoresArgs& args, float product,
-                                       int64_t row_of_mask, int query, int64_t key) {
-  float result = product * args.scale;
-  if (kMasked) {
-    if (args.mask.data)
-      result = with_mask(args.mask, row_of_mask + key * args.mask.stride[3], result);
-    if (args.causal && key > query) result = kForbidden;
+__device__ __forceinline__ float addend(bool allowed) { return allowed ? 0.0f : kForbidden; }
+__device__ __forceinline__ float addend(float added) { return added; }
+__device__ __forceinline__ float addend(BFloat16 added) { return to_float(added); }
+__device__ __forceinline__ float addend(Float16 added) { return to_float(added); }
+
+template <class T, int kCount>
+__device__ __forceinline__ void read_mask(const T* row, int64_t stride, const int (&keys)[kCount],
+                                          float (&added)[kCount]) {
+#pragma unroll
+  for (int k = 0; k < kCount; ++k)
+    if (keys[k] >= 0) added[k] = addend(row[keys[k] * stride]);
+}
+
+// What mask and order add to a query's scaled products with a few keys; a query or key without a
+// position is forbidden. All loads start before the first is used.
+template <int kCount>
+__device__ __forceinline__ void added_by_rule(const AttentionScoresArgs& args, int64_t row_of_mask,
+                                              int query, const int (&keys)[kCount],
+                                              float (&added)[kCount]) {
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) added[k] = query < 0 || keys[k] < 0 ? kForbidden : 0.0f;
+  if (args.mask.data && query >= 0) {
+    const int64_t stride = args.mask.stride[3];
+    const auto row = [&](auto element) {
+      return static_cast<const decltype(element)*>(args.mask.data) + row_of_mask;
+    };
+    switch (args.mask.type) {
+      case DType::kBool: read_mask(row(bool{}), stride, keys, added); break;
+      case DType::kBFloat16: read_mask(row(BFloat16{}), stride, keys, added); break;
+      case DType::kFloat16: read_mask(row(Float16{}), stride, keys, added); break;
+      default: read_mask(row(float{}), stride, keys, added);
+    }
   }
-  return tame(result);
+  if (args.causal)
+#pragma unroll
+    for (int k = 0; k < kCount; ++k)
+      if (keys[k] > query) added[k] = kForbidden;
 }
 
 }  // namespace unmask::cuda

@@ -161,6 +161,7 @@ struct FloatTile {
       Sums sums;
       clear(sums);
       const int last = min(first + kPieces, pieces);
+#pragma unroll 1  // 64 fma a turn; more would only take registers
       for (int piece = first; piece < last; ++piece, a_row += 16, b_row += 16)
         add_piece(a_row, b_row, kGrid * row_bytes, sums);
 #pragma unroll

@@ -18,6 +18,8 @@ struct AttentionMask {
 // Attention between masked positions, from queries and keys: nothing of size length^2 is made.
 // Products are scaled, then masked; all arithmetic is float32. A NaN product is a forbidden key, a
 // +inf one counts as the largest float, and a query whose every key is forbidden attends to none.
+// A position outside of the text is an error on the CPU before anything is written, and padding on
+// CUDA, where nobody can be told. A score has the same bits in any batch, with any padding.
 struct AttentionScoresArgs {
   const void* query;         // [batch, query_heads, length, head_dim]; unit stride inside
   const void* key;           // [batch, key_heads, length, head_dim]; unit stride inside
