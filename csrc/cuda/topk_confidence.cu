@@ -150,7 +150,7 @@ __device__ void gather(const TopKConfidenceArgs& args, const ConfidenceSplit& sp
   for (int tile = threadIdx.x; tile < tiles; tile += blockDim.x)
     sums[tile] = read_sums(&split.sums[cell * tiles + tile]);
   __syncthreads();
-  rank_candidates(found, static_cast<int>(args.k), shared.search);
+  merge_ranked(static_cast<int>(split.slices), static_cast<int>(args.k), shared.search);
   if (threadIdx.x == 0 && shared.search.top[0] != kNoMerit) {
     const int64_t tile = token_of_merit(shared.search.top[0]) / kTile;
     shared.without = read_sums(&split.without[visits + tile / split.tiles_per_slice]);

@@ -177,6 +177,30 @@ __device__ __forceinline__ void rank_candidates(int count, int k, TopScratch& sh
     const uint64_t mine = shared.candidates[i];
     int place = 0;
     for (int j = 0; j < count; ++j) place += shared.candidates[j] > mine ? 1 : 0;
+    if (place < k) shared.top[place] = mine;
+  }
+  __syncthreads();
+}
+
+// The k best of `lists` lists of k candidates each, best first in each list.
+__device__ __forceinline__ void merge_ranked(int lists, int k, TopScratch& shared) {
+  for (int i = threadIdx.x; i < k; i += blockDim.x) shared.top[i] = kNoMerit;
+  __syncthreads();
+  for (int i = threadIdx.x; i < lists * k; i += blockDim.x) {
+    const uint64_t mine = shared.candidates[i];
+    int place = i % k;
+    for (int list = 0; list < lists && place < k; ++list) {
+      if (list == i / k) continue;
+      int better = 0, end = k;  // the first of the list that is not better lies in [better, end]
+      while (better < end) {
+        const int middle = (better + end) / 2;
+        if (shared.candidates[list * k + middle] > mine)
+          better = middle + 1;
+        else
+          end = middle;
+      }
+      place += better;
+    }
     if (place < k && mine != kNoMerit) shared.top[place] = mine;
   }
   __syncthreads();
