@@ -3,10 +3,9 @@
 // largest delegate is a lower bound of the k-th largest logit, so only the parts whose delegate
 // reaches it are read again, about k of them.
 //
-// Ties can let far more parts through than the list of candidates holds. Then the delegates become
-// the next 16 bits of each part's best token, merit by merit, among the parts that tied: the lower
-// half of the logit, then the token. After that no two parts tie by more than the last 4 bits, so
-// that at most k + 3 parts are left.
+// Ties can let through more tokens than the list of candidates holds. Then the parts that tied get
+// the next 16 bits of their best token as a delegate, first the lower half of its logit, then the
+// upper bits of its id. After that at most 16 neighbouring tokens tie, so that k + 3 parts are left.
 //
 // All functions are for the whole block: one-dimensional, whole warps, at most kMostWarps.
 #pragma once

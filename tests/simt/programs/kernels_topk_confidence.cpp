@@ -171,7 +171,7 @@ SIMT_TEST(topk_confidence_ignores_what_is_out_of_range) {
   Case<float> rows(DType::kFloat32, 2, 50, 50, 0, 4, 3);
   for (size_t i = 0; i < rows.storage.size(); ++i) rows.storage[i] = static_cast<float>(i % 13);
   const int32_t wrong[] = {1, 2, -7, 0x7fffffff};
-  const int64_t nobody[] = {-1, 50, 1023, int64_t{1} << 40, -(int64_t{1} << 40)};
+  const int64_t nobody[] = {-1, 50, 1024, int64_t{1} << 40, -(int64_t{1} << 40)};
   Array<int64_t> tokens(5);
   for (int i = 0; i < 5; ++i) tokens[i] = nobody[i];
 
