@@ -131,7 +131,6 @@ __device__ bool leave(const TopKConfidenceArgs& args, const ConfidenceSplit& spl
   if (threadIdx.x == 0)
     shared.last = atomicAdd(&split.arrived[cell], 1u) == static_cast<uint32_t>(split.slices) - 1;
   __syncthreads();
-  __threadfence();
   return shared.last;
 }
 
@@ -143,6 +142,7 @@ __device__ __forceinline__ TileSums read_sums(const TileSums* from) {
 __device__ void gather(const TopKConfidenceArgs& args, const ConfidenceSplit& split, TileSums* sums,
                        Scratch& shared) {
   const int64_t cell = blockIdx.x, visits = cell * split.slices;
+  __threadfence();  // behind the counter, before what it counted
   const int tiles = static_cast<int>(tiles_of(args.rows.vocab));
   const int found = static_cast<int>(split.slices * args.k);
   for (int i = threadIdx.x; i < found; i += blockDim.x)
@@ -150,7 +150,7 @@ __device__ void gather(const TopKConfidenceArgs& args, const ConfidenceSplit& sp
   for (int tile = threadIdx.x; tile < tiles; tile += blockDim.x)
     sums[tile] = read_sums(&split.sums[cell * tiles + tile]);
   __syncthreads();
-  rank_candidates(found, static_cast<int>(args.k), shared.search);
+  merge_ranked(static_cast<int>(split.slices), static_cast<int>(args.k), shared.search);
   if (threadIdx.x == 0 && shared.search.top[0] != kNoMerit) {
     const int64_t tile = token_of_merit(shared.search.top[0]) / kTile;
     shared.without = read_sums(&split.without[visits + tile / split.tiles_per_slice]);
