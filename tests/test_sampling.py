@@ -73,7 +73,13 @@ def test_equals_the_reference(vocab: int, seed: int, rng: torch.Generator) -> No
         torch.testing.assert_close(ours.confidence, untempered[..., 0].float(), rtol=1e-5, atol=0)
 
 
-FILTERS = [{}, {"top_k": 1}, {"top_k": 40}, {"top_p": 0.7}, {"top_k": 300, "top_p": 0.5}]
+FILTERS: list[dict[str, float]] = [
+    {},
+    {"top_k": 1},
+    {"top_k": 40},
+    {"top_p": 0.7},
+    {"top_k": 300, "top_p": 0.5},
+]
 
 
 def assert_drawn_as_on_cpu(logits: Tensor, **options: object) -> None:
