@@ -92,21 +92,16 @@ Status validate(const TopKConfidenceArgs& args) {
       .status();
 }
 
-// Enough blocks to fill a GPU when rows are few.
-static int64_t wanted_slices(int64_t cells) {
-  constexpr int64_t kFewRows = 132;  // about one for each multiprocessor
-  if (cells <= kFewRows) return 8;
-  if (cells <= 2 * kFewRows) return 4;
-  return cells <= 4 * kFewRows ? 2 : 1;
-}
-
 ConfidenceSplit split_of(const TopKConfidenceArgs& args) {
+  constexpr int64_t kBlocksAtOnce = 264;  // two on each of 132 multiprocessors: one wave
+  constexpr int64_t kMostSlices = 8;
   constexpr int64_t kFewestTiles = 4;             // a slice of less is not worth a block
   constexpr int64_t kMostWithBits = 512 * kTile;  // so many suppressed tokens fit as shared bits
   const int64_t cells = args.rows.batch * args.rows.nodes;
   const int64_t tiles = std::max<int64_t>(tiles_of(args.rows.vocab), 1);
   const int64_t at_least = args.suppress_count > 0 && args.rows.vocab > kMostWithBits ? 2 : 1;
-  const int64_t slices = std::max(std::min(tiles / kFewestTiles, wanted_slices(cells)), at_least);
+  const int64_t to_fill = std::min(kBlocksAtOnce / std::max<int64_t>(cells, 1), kMostSlices);
+  const int64_t slices = std::max(std::min(tiles / kFewestTiles, to_fill), at_least);
 
   ConfidenceSplit split{};
   split.tiles_per_slice = (tiles + slices - 1) / slices;

@@ -3,10 +3,9 @@
 // largest delegate is a lower bound of the k-th largest logit, so only the parts whose delegate
 // reaches it are read again, about k of them.
 //
-// Ties can let far more parts through than the list of candidates holds. Then the delegates become
-// the next 16 bits of each part's best token, merit by merit, among the parts that tied: the lower
-// half of the logit, then the token. After that no two parts tie by more than the last 4 bits, so
-// that at most k + 3 parts are left.
+// Ties can let through more tokens than the list of candidates holds. Then the parts that tied get
+// the next 16 bits of their best token as a delegate, first the lower half of its logit, then the
+// upper bits of its id. After that at most 16 neighbouring tokens tie, so that k + 3 parts are left.
 //
 // All functions are for the whole block: one-dimensional, whole warps, at most kMostWarps.
 #pragma once
@@ -177,6 +176,30 @@ __device__ __forceinline__ void rank_candidates(int count, int k, TopScratch& sh
     const uint64_t mine = shared.candidates[i];
     int place = 0;
     for (int j = 0; j < count; ++j) place += shared.candidates[j] > mine ? 1 : 0;
+    if (place < k) shared.top[place] = mine;
+  }
+  __syncthreads();
+}
+
+// The k best of `lists` lists of k candidates each, best first in each list.
+__device__ __forceinline__ void merge_ranked(int lists, int k, TopScratch& shared) {
+  for (int i = threadIdx.x; i < k; i += blockDim.x) shared.top[i] = kNoMerit;
+  __syncthreads();
+  for (int i = threadIdx.x; i < lists * k; i += blockDim.x) {
+    const uint64_t mine = shared.candidates[i];
+    int place = i % k;
+    for (int list = 0; list < lists && place < k; ++list) {
+      if (list == i / k) continue;
+      int better = 0, end = k;  // the first of the list that is not better lies in [better, end]
+      while (better < end) {
+        const int middle = (better + end) / 2;
+        if (shared.candidates[list * k + middle] > mine)
+          better = middle + 1;
+        else
+          end = middle;
+      }
+      place += better;
+    }
     if (place < k && mine != kNoMerit) shared.top[place] = mine;
   }
   __syncthreads();
