@@ -264,7 +264,7 @@ struct Filter {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kFilterBlock) draw_filtered_kernel(const Draw draw) {
+__global__ void __launch_bounds__(kFilterBlock, 1) draw_filtered_kernel(const Draw draw) {
   UNMASK_DYNAMIC_SHARED(bytes);
   UNMASK_SHARED(per_warp, Entry[kMaxWarps]);
   UNMASK_SHARED(shared, FilterScratch);
@@ -301,10 +301,10 @@ __global__ void __launch_bounds__(kDrawBlock) finish_kernel(const TopKConfidence
 }
 
 // Tiles of one block: few rows are split, so that they fill a GPU too.
-int slice_tiles_for(int64_t rows, int64_t tiles) {
+int64_t slice_tiles_for(int64_t rows, int64_t tiles) {
   constexpr int64_t kWantedBlocks = 512, kLeastTiles = kDrawBlock / kWarp;
   const int64_t slices = std::max<int64_t>(kWantedBlocks / rows, 1);
-  return static_cast<int>(std::max((tiles + slices - 1) / slices, kLeastTiles));
+  return std::min(tiles, std::max((tiles + slices - 1) / slices, kLeastTiles));
 }
 
 template <class T>
