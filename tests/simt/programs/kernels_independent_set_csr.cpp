@@ -132,8 +132,8 @@ SIMT_TEST(independent_set_csr_of_several_blocks) {
 
 SIMT_TEST(independent_set_csr_of_chains) {
   constexpr int64_t kNodes = kBlock + 16;
-  std::vector<int64_t> order(kNodes);
-  std::iota(order.begin(), order.end(), int64_t{0});
+  std::vector<int64_t> order(100);  // across the border of two blocks
+  std::iota(order.begin(), order.end(), kNodes - 100);
   compare(path(kNodes, order));
   compare(path(kNodes, {order.rbegin(), order.rend()}));
 
