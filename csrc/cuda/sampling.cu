@@ -10,7 +10,8 @@
 //   1. draw: warps read tiles and raise `token` to the best (score, id) they have seen. As an
 //      integer that lies above any id: the slot needs no preparation, and few rows can be spread
 //      over several blocks each without scratch or waiting.
-//   2. finish: from there back to an id, and its probability.
+//   2. finish: from there back to an id, and its probability. A fused step does this in the
+//      kernel that chooses among the draws (device/finish_draw.cuh).
 //
 // With top_k or top_p one block has the whole row and first finds what they keep
 // (device/token_filter.cuh), mostly a short list in shared memory.
