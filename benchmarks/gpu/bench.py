@@ -14,7 +14,7 @@ from gpu import timing
 RELATIVE = 1e-5  # of floats against float64: the operators' own promise
 
 
-class Wrong(Exception):
+class WrongAnswerError(Exception):
     """An answer that is not the expected one."""
 
 
@@ -24,6 +24,10 @@ class Bench:
 
     device: torch.device
     quick: bool = False
+
+    @staticmethod
+    def on(device: str, quick: bool = False) -> "Bench":
+        return Bench(torch.device(device), quick)
 
     @property
     def tiny(self) -> bool:
@@ -148,7 +152,7 @@ def poisoned_outputs(bench: Bench) -> Any:
 def require_equal(what: str, ours: Tensor, expected: Tensor) -> None:
     if not torch.equal(ours, expected.to(ours.dtype)):
         wrong = int((ours != expected).sum()) if ours.shape == expected.shape else -1
-        raise Wrong(f"{what}: {wrong} of {ours.numel()} differ")
+        raise WrongAnswerError(f"{what}: {wrong} of {ours.numel()} differ")
 
 
 def require_close(what: str, ours: Tensor, exact: Tensor, relative: float = RELATIVE) -> float:
@@ -158,5 +162,5 @@ def require_close(what: str, ours: Tensor, exact: Tensor, relative: float = RELA
     error = ((ours - exact).abs() / exact.abs().clamp(min=1e-30)).masked_fill(same, 0.0)
     largest = float(error.max()) if error.numel() else 0.0
     if not largest <= relative:  # NaN included
-        raise Wrong(f"{what}: off by {largest:.1e} relative, {relative:.0e} is allowed")
+        raise WrongAnswerError(f"{what}: off by {largest:.1e} relative, {relative:.0e} is allowed")
     return largest

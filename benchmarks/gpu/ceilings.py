@@ -35,7 +35,6 @@ def _traffic(bench: Bench, size: int) -> dict[str, float | None]:
     data = bench.randn(size // 4)
     target = torch.empty_like(data)
     copy = best_s(bench, lambda _: target.copy_(data))
-    del target
     ways: list[Callable[[Any], object]] = [
         lambda _: data.sum(),
         lambda _: data.amax(),

@@ -1,5 +1,4 @@
-"""What people run today, in torch: the code that decoders ship, and what torch.compile makes of it.
-"""
+"""What people run today, in torch: the code that decoders ship, and what torch.compile makes of it."""
 
 from collections.abc import Callable
 

@@ -11,6 +11,7 @@
 Under TRITON_INTERPRET=1 the kernels run on the CPU, untuned, to check what they compute.
 """
 
+# ruff: noqa: N803
 import os
 from typing import Any
 
@@ -52,7 +53,8 @@ class _Fixed:
 )
 @triton.jit
 def post_process_kernel(
-    logits, tokens, next_tokens, found, prob, mask_id, threshold, positions, vocab, BLOCK: tl.constexpr
+    logits, tokens, next_tokens, found, prob, mask_id, threshold, positions, vocab,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     token = tl.load(tokens + row)

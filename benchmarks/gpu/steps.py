@@ -18,12 +18,12 @@ from unmask import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench_step import dapd_script, threshold_script  # noqa: E402
+from bench_step import dapd_script, threshold_script
 
-from gpu import bench as b  # noqa: E402
-from gpu import peers_torch, timing  # noqa: E402
-from gpu.bench import Bench, Contestant  # noqa: E402
-from gpu.cases import Step  # noqa: E402
+from gpu import bench as b
+from gpu import peers_torch, timing
+from gpu.bench import Bench, Contestant
+from gpu.cases import Step
 
 MASK = 126336  # as in bench_step, whose scripts these are
 TAU, THRESHOLD = 0.1, 0.9

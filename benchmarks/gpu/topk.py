@@ -43,9 +43,10 @@ def run(bench: Bench, case: TopK) -> dict[str, Any]:
     contestants = peers(bench, case) if case.temperature == 0 else {}
     for name, peer in contestants.items():
         check_peer(name, peer, sets[0], found)
-    return b.race(
-        bench, case, ours, contestants, sets, bytes_per_set=case.bytes, error=error
-    ) | case._asdict()
+    return (
+        b.race(bench, case, ours, contestants, sets, bytes_per_set=case.bytes, error=error)
+        | case._asdict()
+    )
 
 
 def check_floats(case: TopK, alone: TopKConfidence, logits: Tensor) -> float:

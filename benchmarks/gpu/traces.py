@@ -28,7 +28,7 @@ from gpu.bench import Bench
 
 CLEAR = 1e-5
 CASES = 1000
-MASK, BATCH, LENGTH, VOCAB = 0, 2, 48, 200
+MASK, BATCH, LENGTH, VOCAB = 0, 2, 40, 200
 MOST_STEPS = 64
 
 RULES: list[tuple[str, Any, dict[str, Any]]] = [
@@ -49,15 +49,21 @@ class Pass(NamedTuple):
     scores: Tensor
 
 
-def passes(seed: int) -> Iterator[Pass]:
-    """One per step; on the CPU, so that both sides get the same numbers."""
-    rng = torch.Generator().manual_seed(seed)
-    while True:
-        logits = torch.randn(BATCH, LENGTH, VOCAB, generator=rng) * 3
-        boost = 8 * torch.rand(BATCH, LENGTH, generator=rng)
-        logits[..., 1 + seed % (VOCAB - 1)] += boost
-        scores = torch.randn(BATCH, LENGTH, LENGTH, generator=rng).mul(2).softmax(-1)
-        yield Pass(logits.bfloat16() if seed % 2 else logits, scores)
+class Passes:
+    """Every step's pass, made once on the CPU, so that both sides get the same numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.made = seed, list[Pass]()
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def __getitem__(self, step: int) -> Pass:
+        while len(self.made) <= step:
+            logits = torch.randn(BATCH, LENGTH, VOCAB, generator=self.rng) * 3
+            boost = 8 * torch.rand(BATCH, LENGTH, generator=self.rng)
+            logits[..., 1 + self.seed % (VOCAB - 1)] += boost
+            scores = torch.randn(BATCH, LENGTH, LENGTH, generator=self.rng).mul(2).softmax(-1)
+            self.made.append(Pass(logits.bfloat16() if self.seed % 2 else logits, scores))
+        return self.made[step]
 
 
 def start(seed: int) -> Tensor:
@@ -66,15 +72,19 @@ def start(seed: int) -> Tensor:
     return torch.where(given, torch.randint(1, VOCAB, (BATCH, LENGTH), generator=rng), MASK)
 
 
-def decode(rule: Any, options: dict[str, Any], seed: int, device: torch.device) -> Tensor:
+def drawing(seed: int) -> dict[str, Any]:
+    """Every third case draws its tokens."""
+    return {"temperature": 0.8, "seed": seed} if seed % 3 == 0 else {}
+
+
+def decode(rule: Any, options: dict[str, Any], passes: Passes, device: torch.device) -> Tensor:
     """[steps, B, L]: the tokens after every step."""
-    tokens = start(seed).to(device)
+    tokens = start(passes.seed).to(device)
     remaining = (tokens == MASK).sum(1).int()
-    drawn = {"temperature": 0.8, "seed": seed} if seed % 3 == 0 else {}
-    shared = {"mask_id": MASK, "suppress_tokens": [MASK], **options, **drawn}
+    shared = {"mask_id": MASK, "suppress_tokens": [MASK], **options, **drawing(passes.seed)}
     trace = []
-    for step, said in zip(range(MOST_STEPS), passes(seed), strict=False):
-        logits, scores = (tensor.to(device) for tensor in said)
+    for step in range(MOST_STEPS):
+        logits, scores = (tensor.to(device) for tensor in passes[step])
         if rule is dapd_step_:
             dapd_step_(tokens, logits, scores, gen_length=remaining, step=step, **shared)
         else:
@@ -85,13 +95,14 @@ def decode(rule: Any, options: dict[str, Any], seed: int, device: torch.device) 
     return torch.stack(trace).cpu()
 
 
-def least_margin(rule: Any, options: dict[str, Any], trace: Tensor, seed: int) -> float:
+def least_margin(rule: Any, options: dict[str, Any], passes: Passes, trace: Tensor) -> float:
     """How close the closest decision of this trace was, relative to its size."""
-    before = start(seed)
+    before = start(passes.seed)
     total = (before == MASK).sum(1)
-    drawn = {"temperature": 0.8, "seed": seed} if seed % 3 == 0 else {}
+    drawn = drawing(passes.seed)
     margins = [1.0]
-    for step, (said, after) in enumerate(zip(passes(seed), trace, strict=False)):
+    for step, after in enumerate(trace):
+        said = passes[step]
         positions = masked_positions(before, MASK, capacity=LENGTH)
         best = topk_confidence(said.logits, positions, step=step, suppress_tokens=[MASK], **drawn)
         nodes = (positions >= 0).sum(1).tolist()
@@ -148,11 +159,12 @@ def run(bench: Bench, cases: int = CASES) -> Iterator[dict[str, Any]]:
     tally = {"compared": 0, "equal": 0, "unclear": 0, "asked_for": cases, "first_different": None}
     for seed in count():
         name, rule, options = RULES[seed % len(RULES)]
-        here = decode(rule, options, seed, torch.device("cpu"))
-        if least_margin(rule, options, here, seed) <= CLEAR:
+        passes = Passes(seed)
+        here = decode(rule, options, passes, torch.device("cpu"))
+        if least_margin(rule, options, passes, here) <= CLEAR:
             tally["unclear"] += 1
             continue
-        same = torch.equal(decode(rule, options, seed, bench.device), here)
+        same = torch.equal(decode(rule, options, passes, bench.device), here)
         tally["compared"] += 1
         tally["equal"] += same
         if not same and tally["first_different"] is None:
