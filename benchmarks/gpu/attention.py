@@ -47,12 +47,21 @@ def run(bench: Bench, case: Scores) -> dict[str, Any]:
     assert isinstance(exact, Tensor)
     error = b.require_close("scores", found[:, some][:, :, some], exact)
 
-    contestants = peers(bench, case, at)
-    for name, peer in contestants.items():
-        check_peer(name, peer, sets[0], found)
-    return b.race(
-        bench, case, ours, contestants, sets, bytes_per_set=touched, error=error
-    ) | case._asdict() | {"exponentials": case.exponentials}  # fmt: skip
+    def agrees(name: str, answer: Any) -> None:
+        """Peers that multiply in bfloat16 round their products: 2^-9 of some 5."""
+        b.require_close(name, answer, found[0], relative=0.05)
+
+    row = b.race(
+        bench,
+        case,
+        ours,
+        peers(bench, case, at),
+        sets,
+        bytes_per_set=touched,
+        agrees=agrees,
+        error=error,
+    )
+    return row | case._asdict() | {"exponentials": case.exponentials}
 
 
 def layer(bench: Bench, case: Scores, seed: int) -> Layer:
@@ -134,13 +143,3 @@ def triton_pairs(bench: Bench, case: Scores, layers: list[Layer], at: Tensor) ->
     for x in layers:
         bench.triton.pair_scores(x.query[0], x.key[0], x.lse[0], at, out, 1 / case.layers)
     return out
-
-
-def check_peer(name: str, peer: Contestant, layers: list[Layer], ours: Tensor) -> None:
-    """Peers that multiply in bfloat16 round their products: 2^-9 of some 5."""
-    try:
-        peer.call(layers)  # tuning runs a kernel several times, and it adds into its result
-        answer: Any = peer.call(layers)
-    except Exception:  # race() will meet it again and write it down
-        return
-    b.require_close(name, answer, ours[0], relative=0.05)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -81,12 +81,23 @@ def race(
     inputs: Sequence[Any],
     *,
     bytes_per_set: int,
+    agrees: Callable[[str, Any], object],
     prepare: Callable[[], None] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Time ours, the peers, and ours again: how far the two differ is the noise."""
+    """Time ours, the peers, and ours again: how far the two differ is the noise.
+
+    ``agrees(name, answer)`` raises WrongAnswerError for a peer's answer to the first inputs; that
+    peer is then not timed.
+    """
+    if prepare:
+        prepare()
     first = _timed(bench, Contestant(ours), inputs, prepare)
-    theirs = {name: _try(bench, peer, inputs, prepare) for name, peer in peers.items()}
+    theirs = {}
+    for name, peer in peers.items():
+        if prepare:
+            prepare()
+        theirs[name] = _try(bench, peer, inputs, prepare, partial(agrees, name))
     again = _timed(bench, Contestant(ours), inputs, prepare)
     return {
         "case": str(case),
@@ -111,16 +122,28 @@ def _timed(bench: Bench, who: Contestant, inputs: Sequence[Any], prepare: Any) -
     ).as_dict()
 
 
-def _try(bench: Bench, peer: Contestant, inputs: Sequence[Any], prepare: Any) -> dict[str, Any]:
+def _try(
+    bench: Bench,
+    peer: Contestant,
+    inputs: Sequence[Any],
+    prepare: Any,
+    agrees: Callable[[Any], object],
+) -> dict[str, Any]:
     """A peer that fails is named with its reason; what the device says of a broken kernel is not
     about the peer, and is raised."""
     try:
+        peer.call(inputs[0])  # where Triton tunes, and runs a kernel that adds several times
+        if prepare:
+            prepare()
+        agrees(peer.call(inputs[0]))
         return _timed(bench, peer, inputs, prepare)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except WrongAnswerError as wrong:
+        return {"failed": f"answers otherwise: {wrong}"}
+    except Exception as error:
         if is_fatal(error):
             raise
         forget(bench)
-        return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"}
+        return {"failed": f"{type(error).__name__}: {(str(error) or '?').splitlines()[0][:160]}"}
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ QUICK_TESTS = {"test_commit", "test_independent_set", "test_topk_confidence"}
 TAKES_DEVICE = re.compile(r"\b(device: torch\.device|rng: torch\.Generator)")
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 DEVICE_LOST = 3  # exit status of a worker whose device is lost: what is left needs another one
+CONTROL_S = 20.0
 FOUND = 86  # exit status that says a sanitizer has found something
 LEFT_OF_A_LOG = 30  # lines
 
@@ -97,9 +98,7 @@ def test_files() -> list[Path]:
     return [path for path in files if TAKES_DEVICE.search(path.read_text())]
 
 
-def tests(
-    seconds: float, say: Say, *, backend: str = "cuda", quick: bool = False
-) -> dict[str, Any]:
+def run_tests(seconds: float, say: Say, *, backend: str, quick: bool) -> dict[str, Any]:
     """Every operator test on this backend, and decoding; a process per file, so that a kernel that
     breaks the device breaks one file."""
     if missing := [name for name in ("pytest", "hypothesis") if not machine.has(name)]:
@@ -150,20 +149,32 @@ def sanitizers(seconds: float, say: Say) -> dict[str, str]:
     tool = machine.cuda_tool("compute-sanitizer")
     if tool is None:
         return dict.fromkeys(SANITIZERS, "not run: compute-sanitizer is not on this machine")
-    say("all four at once")
+    say("planted errors, then all four at once")
+    source = Path(__file__).with_name("control.cu")
+    compile_it = [machine.nvcc() or "nvcc", "-O1", "-lineinfo", "-arch=native"]
+    run([*compile_it, "-o", BUILD / "control", source], BUILD / "control-build.log", seconds)
     with ThreadPoolExecutor(len(SANITIZERS)) as pool:
         verdicts = pool.map(lambda name: _sanitize(tool, name, seconds), SANITIZERS)
         return dict(zip(SANITIZERS, verdicts, strict=True))
 
 
 def _sanitize(tool: str, name: str, seconds: float) -> str:
-    log = BUILD / f"{name}.log"
+    deadline = time.monotonic() + seconds
     command = [tool, "--tool", name, "--error-exitcode", str(FOUND)]
     if name != "initcheck":  # which must see torch's kernels write what ours read
         command += ["--kernel-name", "kns=unmask"]
-    small = [sys.executable, str(Path(__file__).with_name("small.py"))]
+    log = BUILD / f"{name}-control.log"
+    found = _verdict_of([*command, BUILD / "control", name], log, min(seconds, CONTROL_S))
+    if "SUMMARY" not in found:
+        return f"could not say: it does not notice a planted error; {found}"
+    small = [sys.executable, Path(__file__).with_name("small.py")]
+    log = BUILD / f"{name}.log"
+    return _verdict_of([*command, *small], log, deadline - time.monotonic())
+
+
+def _verdict_of(command: Sequence[str | Path], log: Path, seconds: float) -> str:
     try:
-        run([*command, *small], log, seconds, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+        run(command, log, seconds, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
     except ProgramError as ended:
         status = str(ended).partition(";")[0]
     else:

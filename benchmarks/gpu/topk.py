@@ -40,13 +40,22 @@ def run(bench: Bench, case: TopK) -> dict[str, Any]:
     error = check_floats(case, alone, sets[0][:, rows])
     check_with_cpu(alone, sets[0], rows, options)
 
-    contestants = peers(bench, case) if case.temperature == 0 else {}
-    for name, peer in contestants.items():
-        check_peer(name, peer, sets[0], found)
-    return (
-        b.race(bench, case, ours, contestants, sets, bytes_per_set=case.bytes, error=error)
-        | case._asdict()
+    def agrees(name: str, answer: Any) -> None:
+        """Its own tolerance, and its own choice among equal logits."""
+        probs = found.probs[0] if name == "torch.compile" else found.confidence[0]
+        b.require_close(name, answer[1].reshape(probs.shape), probs, relative=1e-3)
+
+    row = b.race(
+        bench,
+        case,
+        ours,
+        peers(bench, case) if case.temperature == 0 else {},
+        sets,
+        bytes_per_set=case.bytes,
+        agrees=agrees,
+        error=error,
     )
+    return row | case._asdict()
 
 
 def check_floats(case: TopK, alone: TopKConfidence, logits: Tensor) -> float:
@@ -92,13 +101,3 @@ def peers(bench: Bench, case: TopK) -> dict[str, Contestant]:
 @cache
 def compiled(k: int) -> Any:
     return peers_torch.compiled(lambda logits: peers_torch.best_and_entropy(logits, k))
-
-
-def check_peer(name: str, peer: Contestant, logits: Tensor, ours: TopKConfidence) -> None:
-    """It answers the same question; its own tolerance, and its own choice among equal logits."""
-    try:
-        answer: Any = peer.call(logits)
-    except Exception:  # whatever it is, race() will meet it again and write it down
-        return
-    probs = ours.probs[0] if name == "torch.compile" else ours.confidence[0]
-    b.require_close(name, answer[1].reshape(probs.shape), probs, relative=1e-3)

@@ -23,6 +23,9 @@ def confidence(bench: Bench, case: cases.TopK) -> None:
     logits = bench.randn(1, case.rows, case.vocab, dtype=getattr(torch, case.dtype))
     function = lambda x: peers_torch.best_and_entropy(x, case.k)  # noqa: E731
     (function if bench.tiny else peers_torch.compiled(function))(logits)
+    if bench.triton and case.k == peers_torch.K:
+        tokens = torch.zeros(case.rows, dtype=torch.long, device=bench.device)
+        bench.triton.post_process(logits[0], tokens, 0)
 
 
 def scores(bench: Bench, case: cases.Scores) -> None:
