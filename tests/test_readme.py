@@ -75,7 +75,17 @@ def make(target: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_every_target_is_explained() -> None:
     told = make("help").stdout
     explained = {line.split()[0] for line in told.splitlines()}
-    assert explained >= {"build", "demo", "test", "bench", "gpu-check", "lint", "format", "clean", "help"}
+    assert explained >= {
+        "build",
+        "demo",
+        "test",
+        "bench",
+        "gpu-check",
+        "lint",
+        "format",
+        "clean",
+        "help",
+    }
     assert explained | {"tools"} == targets()
 
 
