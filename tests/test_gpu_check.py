@@ -14,7 +14,7 @@ from typing import Any
 import conftest
 import pytest
 import torch
-from backends import WITH_KERNELS
+from backends import WITH_KERNELS, backends_of
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -213,6 +213,21 @@ def test_a_part_that_takes_too_long_is_stopped(
     assert second["message"] == "no time left"
 
 
+def test_nothing_is_measured_with_what_an_earlier_build_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = checking(tmp_path, monkeypatch, "")
+
+    def build(seconds: float, say: object) -> None:
+        raise ValueError("nvcc says no")
+
+    monkeypatch.setattr(outside, "build", build)
+    for part in ("build", "step", "ceilings"):
+        made.run(check.Part(part, 20, ""))
+    assert [part["status"] for part in made.report["parts"]] == ["failed", "not run", "ok"]
+    assert "nvcc says no" in made.report["parts"][0]["message"]
+
+
 def test_where_a_worker_is(tmp_path: Path) -> None:
     lines = tmp_path / "lines"
     assert latest(lines) == "starting"
@@ -246,7 +261,7 @@ def test_only_what_takes_a_device_runs_on_the_backend_asked_for() -> None:
             parametrize=lambda name, values, indirect, found=found: found.update({name: values}),
         )
         conftest.pytest_generate_tests(asking)
-        assert found["device"] == [asked or "cpu"]
+        assert found["device"] == ([asked] if asked else backends_of("test_generate"))
     assert deselected == others
 
 

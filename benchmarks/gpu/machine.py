@@ -77,6 +77,7 @@ def facts(commit: str | None) -> dict[str, Any]:
         "nvcc": _nvcc_release(),
         **{name: _version(name) for name in ("triton", "cupy", "numpy", "matplotlib")},
         **_sources(commit),
+        "build": _build(),
     }
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
@@ -89,6 +90,15 @@ def facts(commit: str | None) -> dict[str, Any]:
             "memory_bytes": card.total_memory,
         }
     return found
+
+
+def _build() -> dict[str, str] | None:
+    """What the compiled half says about itself; None where it is not built."""
+    try:
+        from unmask._C import build_facts
+    except ImportError:
+        return None
+    return dict(build_facts())
 
 
 def architecture() -> str:

@@ -58,9 +58,11 @@ def run(command: Sequence[str | Path], log: Path, seconds: float, **variables: s
         )
         try:
             status = process.wait(timeout=max(1.0, seconds))
-        except subprocess.TimeoutExpired:
+        except BaseException as interrupted:
             os.killpg(process.pid, 9)
             process.wait()
+            if not isinstance(interrupted, subprocess.TimeoutExpired):
+                raise
             raise ProgramError(f"stopped after {seconds:.0f} s; {_end_of(log)}") from None
     if status != 0:
         raise ProgramError(f"exit status {status}; {_end_of(log)}")
