@@ -17,9 +17,11 @@ from unmask.decoding.arguments import (
     token_ids,
 )
 from unmask.decoding.canvas import Canvas, lay_out
+from unmask.decoding.capture import recorder_for
 from unmask.decoding.ending import fill_after_eos
 from unmask.decoding.events import StepEvent, audience
 from unmask.decoding.forward import Forward
+from unmask.decoding.fused import FusedLoop, fused_step_of
 from unmask.decoding.host import CompletionFlag
 from unmask.decoding.trace import Trace, TraceRecorder
 from unmask.strategies import DAPD, StepInputs, Strategy
@@ -118,32 +120,35 @@ def generate(
     suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
     never = token_ids("suppress_tokens", [mask_id, *(suppress_tokens or ())], input_ids.device)
 
-    def look(tokens: Tensor, positions: Tensor, logits: Tensor, **known: Any) -> StepInputs:
-        return StepInputs.from_logits(
-            tokens,
-            positions,
-            logits,
-            candidates=strategy.candidates,
-            seed=seed,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            # A mask beyond the vocabulary cannot be drawn anyway.
-            suppress_tokens=never if mask_id < logits.shape[-1] else suppressed,
-            row_shift=logit_shift,
-            **known,
-        )
+    def options(logits: Tensor) -> dict[str, Any]:
+        # A mask beyond the vocabulary cannot be drawn anyway.
+        unwanted = never if mask_id < logits.shape[-1] else suppressed
+        return {
+            "seed": seed,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "suppress_tokens": unwanted,
+            "row_shift": logit_shift,
+        }
 
     canvas = lay_out(input_ids, attention_mask, max_new_tokens, mask_id, block_length)
     forward = Forward(model, canvas.attention_mask, strategy)
     passes = canvas.passes if max_steps is None else min(max_steps, canvas.passes)
     recorder = TraceRecorder(canvas.tokens) if return_trace else None
+    followed = return_trace or progress or streamer is not None
     completion = CompletionFlag(input_ids.device, patient=progress or streamer is not None)
+
+    fused_step = None if followed or canvas.masks_in_padding else fused_step_of(strategy)
+    if fused_step is not None:
+        loop = FusedLoop(canvas, fused_step, options, eos, recorder_for(input_ids.device))
+        _run(loop, forward, completion, passes)
+        return GenerateOutput(loop.tokens, loop.passes, None)
 
     tokens = canvas.tokens
     steps = torch.zeros(len(tokens), dtype=torch.int32, device=tokens.device)
     with audience(canvas, recorder, streamer, progress) as listeners:
-        for event in _decode(canvas, forward, look, strategy, eos, passes):
+        for event in _decode(canvas, forward, options, strategy, eos, passes):
             tokens = event.tokens
             steps += event.inputs.remaining > 0
             for listener in listeners:
@@ -154,15 +159,25 @@ def generate(
     return GenerateOutput(tokens, steps, trace)
 
 
+def _run(loop: FusedLoop, forward: Forward, completion: CompletionFlag, passes: int) -> None:
+    """Steps in place. The model may keep the tokens it gets, so it gets them as a copy; nobody
+    keeps its logits, so that the next ones can have their place."""
+    for _ in range(passes):
+        loop.advance(*forward(loop.tokens.clone(), loop.positions))
+        if completion.all_zero(loop.remaining):
+            return
+
+
 def _decode(
     canvas: Canvas,
     forward: Forward,
-    look: Callable[..., StepInputs],
+    options: Callable[[Tensor], dict[str, Any]],
     strategy: Strategy,
     eos: Tensor | None,
     passes: int,
 ) -> Iterator[StepEvent]:
-    """The loop itself, without an end: further steps change nothing once all rows are complete."""
+    """The loop that can be followed, operator by operator, and without an end: further steps change
+    nothing once all rows are complete."""
     tokens, state = canvas.tokens, None
     masked = canvas.masked(tokens)
     gen_length = remaining = masked.sum(-1, dtype=torch.int32)
@@ -170,15 +185,17 @@ def _decode(
         positions = canvas.nodes(tokens, masked)
         logits, scores = forward(tokens, positions)
         inputs = strategy.observe(
-            look(
+            StepInputs.from_logits(
                 tokens,
                 positions,
                 logits,
+                candidates=strategy.candidates,
                 scores=scores,
                 remaining=remaining,
                 gen_length=gen_length,
                 state=state,
                 step=step,
+                **options(logits),
             )
         )
         selected = strategy.select(inputs)

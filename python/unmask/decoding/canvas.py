@@ -27,6 +27,7 @@ class Canvas:
     mask_id: int
     block_length: int | None
     masks: int  # in all rows together
+    masks_in_padding: bool  # which look like something to reveal to whoever counts whole rows
     passes: int  # most masks of any row: as every pass reveals one, no run needs more
     capacity: int  # most masks that are looked at together in any row
 
@@ -90,6 +91,7 @@ def lay_out(
         mask_id=mask_id,
         block_length=block_length,
         masks=int(infill.sum()) + masks.numel(),
+        masks_in_padding=bool(read(((tokens == mask_id) & ~text).any())),
         passes=most_infill + new_tokens,
         capacity=most_infill + min(block_length or new_tokens, new_tokens),
     )

@@ -1,7 +1,7 @@
 """What a strategy is, and what it gets to see."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -148,6 +148,17 @@ class Strategy(ABC):
     @abstractmethod
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N], never a padded one."""
+
+    def fused_step(self) -> Callable[..., ops.StepResult] | None:
+        """The operator that does the whole step in place, if there is one.
+
+        Called as ``step(tokens, logits, mask_id=..., **options)`` with options of
+        :class:`unmask.ops.StepOptions`, and ``scores`` and ``gen_length`` where
+        ``needs_attention``. It must do exactly what ``select`` and ``commit_`` do together.
+        :func:`unmask.generate` takes it when nobody follows the run, and asks only the class that
+        defines it: a subclass that changes ``select`` brings its own or goes without.
+        """
+        return None
 
     def observe(self, inputs: StepInputs) -> StepInputs:
         """Fold this pass into the strategy's memory, before ``select``.

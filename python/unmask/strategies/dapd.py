@@ -1,8 +1,9 @@
 """DAPD: reveal together what does not depend on each other."""
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -116,6 +117,12 @@ class DAPD(Strategy):
             late_threshold=self.late_threshold,
             late_progress=self.late_progress,
         )
+
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.dapd_step_` with these fields."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        del options["layers"]  # chosen where attention is listened to
+        return partial(ops.dapd_step_, **options)
 
 
 def _float32(value: float) -> float:

@@ -1,6 +1,8 @@
 """Rules that look at each node on its own. Each is one call of :func:`unmask.select`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -24,6 +26,10 @@ class TopConfidence(Strategy):
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]."""
         return ops.select(inputs.confidence, inputs.token, "top", self.tokens_per_step)
+
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.top_confidence_step_` with these fields."""
+        return partial(ops.top_confidence_step_, tokens_per_step=self.tokens_per_step)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class Random(Strategy):
             step=inputs.step,
         )
 
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.random_step_` with these fields."""
+        return partial(ops.random_step_, tokens_per_step=self.tokens_per_step)
+
 
 @dataclass(frozen=True)
 class Threshold(Strategy):
@@ -67,6 +77,10 @@ class Threshold(Strategy):
         """Which nodes to reveal: bool [B, N]."""
         return ops.select(inputs.confidence, inputs.token, "threshold", self.threshold)
 
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.threshold_step_` with these fields."""
+        return partial(ops.threshold_step_, threshold=self.threshold)
+
 
 @dataclass(frozen=True)
 class Factor(Strategy):
@@ -83,6 +97,10 @@ class Factor(Strategy):
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]."""
         return ops.select(inputs.confidence, inputs.token, "factor", self.factor)
+
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.factor_step_` with these fields."""
+        return partial(ops.factor_step_, factor=self.factor)
 
 
 @dataclass(frozen=True)
@@ -104,3 +122,7 @@ class EntropyBound(Strategy):
         return ops.select(
             inputs.confidence, inputs.token, "entropy", self.gamma, entropy=inputs.entropy
         )
+
+    def fused_step(self) -> Callable[..., ops.StepResult]:
+        """:func:`unmask.entropy_bound_step_` with these fields."""
+        return partial(ops.entropy_bound_step_, gamma=self.gamma)
