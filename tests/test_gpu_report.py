@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from gpu import cases, outside, plots, report
+from gpu import cases, check, outside, plots, report
 
 
 def measured(slower: float = 1.0) -> dict[str, Any]:
@@ -107,9 +107,18 @@ def test_the_document_is_what_the_generator_writes(tmp_path: Path) -> None:
         report.rewrite(document=copy)
 
 
+def test_where_numbers_are_from() -> None:
+    assert "No GPU has run these kernels yet" in report.markdown({})
+    assert "on a card, driver 1, CUDA 13.0, torch 2.11" in report.markdown(measured())
+    nameless = measured() | {"machine": {}}
+    assert "No GPU has run" not in report.markdown(nameless)
+    assert check.measured(measured())
+    assert not check.measured({"rows": {"step": [{"case": "one", "failed": "out of time"}]}})
+
+
 def test_six_charts(tmp_path: Path) -> None:
     assert plots.draw(measured(), tmp_path) == len(list(tmp_path.glob("gpu_*.png"))) == 6
-    nothing = {"rows": {}, "machine": {}, "ceilings": {}}
+    nothing: dict[str, Any] = {"device": "cuda", "rows": {}, "machine": {}, "ceilings": {}}
     assert plots.draw(nothing, tmp_path) == 0
 
 

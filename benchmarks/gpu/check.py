@@ -59,7 +59,7 @@ class Check:
     def __init__(self, args: argparse.Namespace, screen: Screen) -> None:
         self.args, self.screen = args, screen
         self.deadline = time.monotonic() + args.limit
-        self.out: Path = args.out or (RESULTS if args.whole else outside.BUILD / "partial")
+        self.out: Path = args.out or outside.BUILD / "partial"
         self.report: dict[str, Any] = {
             "device": args.device,
             "quick": args.quick,
@@ -233,6 +233,11 @@ def read(lines: Path) -> list[dict[str, Any]]:
     return found
 
 
+def measured(found: dict[str, Any]) -> bool:
+    """Has any case a time?"""
+    return any("ours" in row for rows in found["rows"].values() for row in rows)
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make gpu-check GPU_CHECK_ARGS=", description=(__doc__ or "").splitlines()[0]
@@ -262,13 +267,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in PARTS:
         if not args.only or part.name in args.only:
             check.run(part)
+    stored = args.whole and args.out is None and measured(check.report)
+    if stored:  # only now: what is there is not replaced by a run that found nothing
+        check.out = RESULTS
+        check.write()
+        report.rewrite(check.report)
     from gpu import plots
 
     charts = plots.draw(check.report, check.out)
     screen.say(report.summary(check.report))
     screen.say(f"written: {check.out / 'gpu.json'}" + (f" and {charts} charts" if charts else ""))
-    if args.whole and args.out is None:
-        report.rewrite(check.report)
+    if stored:
         screen.say(f"written: the tables of {report.DOCUMENT.relative_to(machine.ROOT)}")
     failed = [part["name"] for part in check.report["parts"] if part["status"] == "failed"]
     screen.say(f"failed: {', '.join(failed)}" if failed else "nothing failed")

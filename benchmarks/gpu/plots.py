@@ -36,7 +36,8 @@ def draw(report: Report, folder: Path) -> int:
     for name, chart in charts.items():
         figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
         if chart(report, axes):
-            where = report["machine"].get("gpu") or "CPU stand-in: not a measurement"
+            card = report["machine"].get("gpu", "a GPU")
+            where = card if report["device"] == "cuda" else "CPU stand-in: not a measurement"
             axes.set_title(f"{axes.get_title()} ({where})")
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend()

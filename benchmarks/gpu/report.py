@@ -184,13 +184,15 @@ def summary(report: Report) -> str:
 
 
 def _where(report: Report) -> str:
+    if not report:
+        return "No GPU has run these kernels yet: every cell that needs one says so."
     facts = report.get("machine")
     if not facts:
-        return "No GPU has run these kernels yet: every cell that needs one says so."
+        return "`make gpu-check` on a card that could not be asked for its name."
     commit = facts["commit"][:12] + ("+" if facts["dirty"] else "")
     return (
         f"`make gpu-check` on {facts['gpu']}, driver {facts.get('driver')}, CUDA {facts['nvcc']}, "
-        f"torch {facts['torch']}, Triton {facts['triton']}, commit {commit}."
+        f"torch {facts['torch']}, Triton {facts['triton'] or 'not there'}, commit {commit}."
     )
 
 
