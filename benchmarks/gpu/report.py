@@ -258,7 +258,7 @@ def _cells(report: Report, row: Report | None, peers: list[str], extra: int) -> 
 PEERS = {
     "topk_confidence": ["Triton", "torch.compile", "float64"],
     "attention_scores": ["Triton", "torch.compile", "eager attention"],
-    "independent_set": ["torch, dense rounds", "unmask, CPU"],
+    "independent_set": ["torch, dense rounds", "unmask, one core"],
     "step": ["script"],
 }
 
