@@ -118,6 +118,9 @@ def test_where_numbers_are_from() -> None:
 
 def test_six_charts(tmp_path: Path) -> None:
     assert plots.draw(measured(), tmp_path) == len(list(tmp_path.glob("gpu_*.png"))) == 6
+    without_ceilings = measured() | {"ceilings": {}}
+    assert 0 < plots.draw(without_ceilings, tmp_path) < 6
+    assert report.NOTHING in report.markdown(without_ceilings)
     nothing: dict[str, Any] = {"device": "cuda", "rows": {}, "machine": {}, "ceilings": {}}
     assert plots.draw(nothing, tmp_path) == 0
 

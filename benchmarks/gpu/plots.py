@@ -1,5 +1,6 @@
 """The charts of a report. Each draws what it finds and is left out where it finds nothing."""
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,12 @@ def draw(report: Report, folder: Path) -> int:
     written = 0
     for name, chart in charts.items():
         figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-        if chart(report, axes):
+        try:
+            drawn = chart(report, axes)
+        except (KeyError, TypeError, ValueError) as error:  # of a part that failed
+            print(f"no chart {name}: {error!r}", file=sys.stderr)
+            drawn = False
+        if drawn:
             card = report["machine"].get("gpu", "a GPU")
             where = card if report["device"] == "cuda" else "CPU stand-in: not a measurement"
             axes.set_title(f"{axes.get_title()} ({where})")
@@ -145,23 +151,26 @@ def sets_over_nodes(report: Report, axes: Any) -> bool:
 
 
 def step_by_stages(report: Report, axes: Any) -> bool:
+    """Stacked, so on a linear axis: what would dwarf ours is cut off, and says how long it is."""
     found = report.get("stages") or []
     if not found:
         return False
-    fused = row_of(report, "step", cases.Step("DAPD", 1, 256))
-    names = list(found[0]["stages"])
-    shades = [OURS, *THEIRS]
-    left = [0.0] * len(found)
-    who = [one["who"] for one in found]
-    for name, shade in zip(names, shades, strict=False):
+    totals = {one["who"]: 1e6 * sum(one["stages"].values()) for one in found}
+    left = dict.fromkeys(totals, 0.0)
+    for name, shade in zip(found[0]["stages"], [OURS, *THEIRS], strict=False):
         widths = [1e6 * one["stages"][name] for one in found]
-        axes.barh(who, widths, left=left, label=name, color=shade)
-        left = [a + width for a, width in zip(left, widths, strict=True)]
-    if fused:
-        axes.barh(["unmask, fused"], [1e6 * fused["ours"]["median_s"]], color=OURS, hatch="//")
-        if script := time_of(fused, "script"):
-            axes.barh(["script"], [1e6 * script], color="#b0b0b0", label="script, on the host")
-    axes.set(xscale="log", xlabel="us; stages add up, on a logarithmic axis")
+        axes.barh(list(left), widths, left=list(left.values()), label=name, color=shade)
+        left = {who: left[who] + width for who, width in zip(left, widths, strict=True)}
+    if fused := row_of(report, "step", cases.Step("DAPD", 1, 256)):
+        for who, contestant in (("unmask, fused", "unmask"), ("script, on the host", "script")):
+            if time := time_of(fused, contestant):
+                totals[who] = 1e6 * time
+                axes.barh([who], [totals[who]], color="#444444")
+    limit = 3 * max(total for who, total in totals.items() if who.startswith("unmask"))
+    for height, total in enumerate(totals.values()):
+        at, side = (limit, "right") if total > limit else (total, "left")
+        axes.text(at, height, f" {total:.0f} us ", ha=side, va="center", backgroundcolor="white")
+    axes.set(xlim=(0, 1.1 * limit), xlabel="us")
     axes.set_title("one DAPD step, B=1, M=256")
     return True
 
