@@ -27,6 +27,7 @@ WITH_KERNELS = {
     "test_commit",
     "test_dapd_select",
     "test_dependency_graph",
+    "test_fused_decoding",
     "test_independent_set",
     "test_independent_set_csr",
     "test_kl_divergence",

@@ -73,25 +73,43 @@ def test_equals_the_reference(vocab: int, seed: int, rng: torch.Generator) -> No
         torch.testing.assert_close(ours.confidence, untempered[..., 0].float(), rtol=1e-5, atol=0)
 
 
+FILTERS: list[dict[str, float]] = [
+    {},
+    {"top_k": 1},
+    {"top_k": 40},
+    {"top_p": 0.7},
+    {"top_k": 300, "top_p": 0.5},
+]
+
+
+def assert_drawn_as_on_cpu(logits: Tensor, **options: object) -> None:
+    """The numpy door is always served by the CPU backend."""
+    ours = topk_confidence(logits, **options)  # type: ignore[arg-type]
+    token, confidence, *_ = arrays.topk_confidence(logits.float().cpu().numpy(), **options)
+    assert ours.token.tolist() == token.tolist()
+    expected = torch.from_numpy(confidence)
+    torch.testing.assert_close(ours.confidence.cpu(), expected, rtol=1e-5, atol=2.0**-126)
+
+
 @pytest.mark.parametrize("vocab", [4, 31, 1025, 2500])  # within a tile of a kernel, and several
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("skipped", [0, 1])  # rows that begin at 16 bytes, and some that do not
 def test_every_backend_draws_the_same(
     vocab: int, dtype: torch.dtype, skipped: int, rng: torch.Generator
 ) -> None:
-    """The numpy door is always served by the CPU backend."""
     logits = awkward_rows(vocab + skipped, rng).to(dtype)[..., skipped:]
-    filters = [{}, {"top_k": 1}, {"top_k": 40}, {"top_p": 0.7}, {"top_k": 300, "top_p": 0.5}]
-    seed = 0
-    for temperature in (1e-38, 0.5, 1.0, 1e30):
-        for options in filters:
-            seed += 1
-            options |= {"temperature": temperature, "seed": seed, "step": 3}  # type: ignore[operator]
-            ours = topk_confidence(logits, **options)  # type: ignore[arg-type]
-            token, confidence, *_ = arrays.topk_confidence(logits.float().cpu().numpy(), **options)
-            assert ours.token.tolist() == token.tolist()
-            expected = torch.from_numpy(confidence)
-            torch.testing.assert_close(ours.confidence.cpu(), expected, rtol=1e-5, atol=2.0**-126)
+    for i, temperature in enumerate((1e-38, 0.5, 1.0, 1e30)):
+        for seed, filters in enumerate(FILTERS, start=10 * i):
+            assert_drawn_as_on_cpu(logits, temperature=temperature, seed=seed, step=3, **filters)
+
+
+@pytest.mark.parametrize("spread", [3.0, 0.3])  # few tokens matter, or nearly all
+def test_every_backend_draws_the_same_from_a_full_vocabulary(
+    spread: float, rng: torch.Generator
+) -> None:
+    logits = random_logits(1, 1, 126464, rng=rng, spread=spread).bfloat16()
+    for seed, filters in enumerate([*FILTERS, {"top_k": 5000, "top_p": 0.5}]):
+        assert_drawn_as_on_cpu(logits, temperature=1.0, seed=seed, **filters)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -73,31 +73,32 @@ def test_equals_the_operators(
 
 
 DAPD_CONFIGURATIONS: list[dict[str, Any]] = [
-    {"edge": edge, "normalize": normalize, "late": late, "precommit": precommit}
-    for edge, normalize, late, precommit in product(
-        ["rowmax", "rowsum", "raw"], [False, True], [None, "union", "switch"], [None, 0.5]
-    )
+    {"normalize": normalize, "late": late, "precommit": precommit}
+    for normalize, late, precommit in product([False, True], [None, "union", "switch"], [None, 0.5])
 ]
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize("edge", ["rowmax", "rowsum", "raw"])
 def test_dapd_equals_the_operators(
-    sampling: dict[str, Any], dtype: torch.dtype, rng: torch.Generator
+    sampling: dict[str, Any], edge: str, rng: torch.Generator
 ) -> None:
-    nodes, length = 40, 70
+    nodes, length = 34, 50
     for number, configuration in enumerate(DAPD_CONFIGURATIONS):
-        tokens, logits = random_case(4, length, rng, dtype)
-        scores = torch.rand(4, nodes, nodes, generator=rng, device=rng.device) ** 8
-        gen_length = torch.tensor([70, 90, 60, 0], device=rng.device).int()
+        dtype = torch.int32 if number // 2 % 2 else torch.int64
+        tokens, logits = random_case(3, length, rng, dtype)
+        scores = torch.rand(3, nodes, nodes, generator=rng, device=rng.device) ** 8
+        gen_length = torch.tensor([50, 60, 0], device=rng.device).int()
         options = configuration | {"tau_max": 0.5, "late_threshold": 0.4, "late_progress": 0.3}
         if number % 2:
             options["gen_length"] = gen_length
-        window = {"start": 10, "stop": 60} if number % 3 else {}
+        window = {"start": 10, "stop": 45} if number % 3 else {}
         other = tokens.clone()
-        result = dapd_step_(tokens, logits, scores, mask_id=MASK, **options, **window, **sampling)
+        result = dapd_step_(
+            tokens, logits, scores, mask_id=MASK, edge=edge, **options, **window, **sampling
+        )
         expected = reference.dapd_step_(
-            other, logits, scores, mask_id=MASK, **options, **window, **sampling
+            other, logits, scores, mask_id=MASK, edge=edge, **options, **window, **sampling
         )
         assert_same(result, expected)
         assert torch.equal(tokens, other)
@@ -204,9 +205,8 @@ def test_replays_with_other_contents(temperature: float, rng: torch.Generator) -
         assert torch.equal(tokens, fresh_tokens)
 
 
-@pytest.mark.parametrize("length", [1023, 1024, 1100])
-def test_dapd_at_the_seams_of_a_block(length: int, rng: torch.Generator) -> None:
-    """More nodes than threads of a block, and more tokens than nodes."""
+def test_dapd_with_more_nodes_than_a_block_has_threads(rng: torch.Generator) -> None:
+    length = 1025
     tokens, logits = random_case(1, length, rng)
     mine, theirs = tokens.clone(), tokens.clone()
     scores = torch.rand(1, length, length, generator=rng, device=rng.device) ** 20

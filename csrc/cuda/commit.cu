@@ -3,8 +3,9 @@
 //   in out  tokens     [batch, length]
 //   out     committed  [batch]  how many were written
 //
-// A position outside [0, length) is padding and never dereferenced: nothing on the device can
-// complain about it. Positions of a row are distinct, so that no two threads write the same token.
+// A position outside [0, length) is padding and never dereferenced, and a token that the sequence's
+// type cannot hold is not written: nothing on the device can complain about them. Positions of a
+// row are distinct, so that no two threads write the same token.
 //
 // Cost: one byte per node; 12 bytes more and one scattered write per selected node.
 #include "unmask/commit.h"

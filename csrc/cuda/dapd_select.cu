@@ -14,8 +14,9 @@
 namespace unmask::cuda {
 namespace {
 
+// The 1: otherwise ptxas may spill to make room for a second block.
 template <bool kResident>
-__global__ void __launch_bounds__(kMaxBlock) dapd_select_kernel(const DapdSelectArgs args) {
+__global__ void __launch_bounds__(kMaxBlock, 1) dapd_select_kernel(const DapdSelectArgs args) {
   UNMASK_DYNAMIC_SHARED(bytes);
   UNMASK_SHARED(shared, DapdSelectScratch);
   dapd_select_row<kResident>(args, blockIdx.x, bytes, shared);

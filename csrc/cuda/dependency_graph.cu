@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kStrip = 8;           // rows of a block: 32 bytes of a column
 constexpr int kMostColumns = 4096;  // of a strip in shared memory
-constexpr int kAtOnce = 8;          // loads that a thread has under way
+constexpr int kAtOnce = 4;          // loads that a thread has under way
 constexpr int kWordRun = 8;         // words that a warp makes and writes together
 
 constexpr float kLeastRowMax = 1e-8f;  // a row of zeros has no edges
@@ -45,8 +45,9 @@ struct Strip {
   __device__ __forceinline__ bool is_padding() const {
     return (there[top / kBitsPerWord] >> (top % kBitsPerWord) & ((1u << kStrip) - 1u)) == 0;
   }
+  // Without a branch; j may lie behind the last node.
   __device__ __forceinline__ bool is_pair(int i, int j) const {
-    return i != j && has_bit(there, i) && has_bit(there, j);
+    return (i != j) & (j < nodes) & has_bit(there, i) & has_bit(there, min(j, nodes - 1));
   }
 };
 
@@ -61,27 +62,43 @@ struct Tile {
   }
 };
 
+// Scores that a thread reads together. Unwanted ones are replaced by the first of all: a branch
+// would make every load wait for the one before.
 template <bool kNormalize>
-__device__ __forceinline__ float score_of(const Strip& strip, int row, int column) {
-  const float score = zero_if_nan(strip.scores[static_cast<int64_t>(row) * strip.nodes + column]);
-  return kNormalize ? zero_if_nan(score / strip.row_sum[row]) : score;
-}
+class Reads {
+ public:
+  __device__ __forceinline__ void start(int k, const Strip& strip, int row, int column,
+                                        bool wanted) {
+    wanted_[k] = wanted;
+    score_[k] = strip.scores[wanted ? int64_t{row} * strip.nodes + column : 0];
+    if (kNormalize) divisor_[k] = strip.row_sum[wanted ? row : 0];
+  }
+  __device__ __forceinline__ bool wanted(int k) const { return wanted_[k]; }
+  __device__ __forceinline__ float score(int k) const {
+    const float score = zero_if_nan(score_[k]);
+    return kNormalize ? zero_if_nan(score / divisor_[k]) : score;
+  }
+
+ private:
+  bool wanted_[kAtOnce];
+  float score_[kAtOnce];
+  float divisor_[kAtOnce];
+};
 
 template <bool kNormalize>
 __device__ __forceinline__ void load_mirrored(const Strip& strip, const Tile& tile) {
   const int row = static_cast<int>(threadIdx.x) % kStrip, i = strip.top + row;
   const int step = static_cast<int>(blockDim.x) / kStrip;
   for (int first = threadIdx.x / kStrip; first < tile.columns; first += kAtOnce * step) {
-    float scores[kAtOnce];
+    Reads<kNormalize> reads;
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int column = first + k * step, j = tile.left + column;
-      const bool wanted = column < tile.columns && strip.is_pair(i, j);
-      scores[k] = wanted ? score_of<kNormalize>(strip, j, i) : 0.0f;
+      reads.start(k, strip, j, i, (column < tile.columns) & strip.is_pair(i, j));
     }
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k)
-      if (first + k * step < tile.columns) tile.at(row, first + k * step) = scores[k];
+      if (reads.wanted(k)) tile.at(row, first + k * step) = reads.score(k);
   }
 }
 
@@ -91,20 +108,19 @@ __device__ __forceinline__ void add_rows(const Strip& strip, const Tile& tile) {
   const int warps = static_cast<int>(blockDim.x) / kWarp;
   const int runs = (tile.columns + kWarp - 1) / kWarp * kStrip;
   for (int first = warp_id(); first < runs; first += kAtOnce * warps) {
-    float scores[kAtOnce];
+    Reads<kNormalize> reads;
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int run = first + k * warps;
       const int i = strip.top + run % kStrip, j = tile.left + run / kStrip * kWarp + lane_id();
-      const bool wanted = run < runs && strip.is_pair(i, j);
-      scores[k] = wanted ? score_of<kNormalize>(strip, i, j) : NAN;
+      reads.start(k, strip, i, j, (run < runs) & strip.is_pair(i, j));
     }
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int run = first + k * warps;
       if (run >= runs) break;
       float& cell = tile.at(run % kStrip, run / kStrip * kWarp + lane_id());
-      cell = scores[k] == scores[k] ? zero_if_nan((scores[k] + cell) * 0.5f) : NAN;
+      cell = reads.wanted(k) ? zero_if_nan((reads.score(k) + cell) * 0.5f) : NAN;
     }
   }
 }

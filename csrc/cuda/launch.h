@@ -32,14 +32,18 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
   const auto identity = reinterpret_cast<const void*>(kernel);
   if (!simt::allow_dynamic_shared(identity, shape.shared_bytes))
     return Status::cuda_error(std::string(name) + ": too much shared memory");
-  simt::launch({name, identity, shape.grid, shape.block, shape.shared_bytes, stream},
-               [&] { kernel(arguments...); });
+  simt::Graph::take([=] {
+    simt::launch({name, identity, shape.grid, shape.block, shape.shared_bytes, stream},
+                 [&] { kernel(arguments...); });
+  });
   return Status::success();
 }
 
 inline Status clear(const char*, void* memory, int64_t bytes, Stream) {
-  std::memset(memory, 0, static_cast<size_t>(bytes));
-  simt::count_launch();
+  simt::Graph::take([=] {
+    std::memset(memory, 0, static_cast<size_t>(bytes));
+    simt::count_launch();
+  });
   return Status::success();
 }
 

@@ -12,11 +12,8 @@
 //      over several blocks each without scratch or waiting.
 //   2. finish: from there back to an id, and its probability.
 //
-// With top_k or top_p one block has the whole row and first finds where the ranking is cut. One
-// pass takes the largest logit of each tile (and the total mass). When those alone reach the
-// target, nothing behind them can matter: few tokens remain, which one more look at their tiles
-// lists in shared memory, and radix selection and contest work on the list. A flat row, or a large
-// top_k, is read again for each digit until the list can hold what is left.
+// With top_k or top_p one block has the whole row and first finds what they keep
+// (device/token_filter.cuh), mostly a short list in shared memory.
 //
 // Cost: one read of the row, about 16 integer instructions a token for noise where it is not far
 // behind; with filters one read, part of another, and noise for the kept tokens only.
@@ -24,8 +21,8 @@
 
 #include "cuda/device/finish_draw.cuh"
 #include "cuda/device/logit_rows.cuh"
-#include "cuda/device/radix_select.cuh"
 #include "cuda/device/reduce.cuh"
+#include "cuda/device/token_filter.cuh"
 #include "cuda/device/vocabulary.cuh"
 #include "cuda/dispatch.h"
 #include "cuda/launch.h"
@@ -35,8 +32,10 @@ namespace {
 
 constexpr int kDrawBlock = 256;    // threads
 constexpr int kFilterBlock = 512;  // threads
-constexpr int kMaxTiles = static_cast<int>(tiles_of(kMaxVocab));
-constexpr int kMostListed = 1024;  // tokens
+
+// launch() counts on this, and the bits of suppressed tokens come on top.
+static_assert(sizeof(FilterScratch) + sizeof(Entry[kMaxWarps]) <= 32 << 10);
+static_assert(kMaxVocab / 8 <= kSharedBytes - (32 << 10));
 
 struct Draw {
   TopKConfidenceArgs args;
@@ -138,131 +137,6 @@ __global__ void __launch_bounds__(kDrawBlock, 2) draw_kernel(const Draw draw) {
 
 // ---- top_k and top_p ----------------------------------------------------------------------------
 
-// What a token weighs in a cut.
-struct Count {
-  __device__ uint64_t of(float) const { return 1; }
-};
-
-// Probability times 2^42, unnormalised: the integer that cpu/sampling.cpp computes, to the bit.
-struct Mass {
-  float max;
-  float factor_log2;
-
-  __device__ uint64_t of(float logit) const {
-    const float t = exact::mul(exact::add(logit, -max), factor_log2);
-    if (!(t > -126.0f)) return 0;
-    return static_cast<uint64_t>(static_cast<int64_t>(exact::exp2(t) * 0x1p42f));
-  }
-};
-
-struct FilterScratch {
-  RadixSelect select;
-  uint64_t listed[kMostListed];  // rank keys
-  uint32_t count;                // of listed tokens; above kMostListed: there is no list
-  uint32_t best[kMaxTiles];      // order_key of the largest logit of each tile
-};
-
-// The lowest order_key up to a rank.
-__device__ __forceinline__ uint32_t lowest_key(uint64_t rank) {
-  return ~static_cast<uint32_t>(rank >> 32);
-}
-
-// A row whose ranking is cut. All threads of the block call every function.
-template <class T>
-struct Filter {
-  const Slice<T>& row;
-  FilterScratch& shared;
-
-  // Fills `best`; returns what all tokens weigh together. Ends with a barrier.
-  template <class Weight>
-  __device__ uint64_t survey(const Weight& weight) const {
-    uint64_t total = 0;
-    row.for_each_tile([](int) { return true; },
-                      [&](int tile, const TilePart<T>& part) {
-                        const uint32_t best = order_key(warp_largest(largest(part)));
-                        if (lane_id() == 0) shared.best[tile] = best;
-#pragma unroll
-                        for (int i = 0; i < kPart; ++i) total += weight.of(part.logit(i));
-                      });
-    if (threadIdx.x == 0) shared.count = ~0u;
-    return block_sum(total, shared.select.per_warp);
-  }
-
-  // visit(rank, logit) for the tokens with ranks up to `high`, and maybe more. When there is no
-  // list yet it tries to make one. Begins and ends with a barrier where that is done.
-  template <class Visit>
-  __device__ void for_each_token(uint64_t high, const Visit& visit) const {
-    if (shared.count <= kMostListed) {
-      for (uint32_t i = threadIdx.x; i < shared.count; i += blockDim.x)
-        visit(shared.listed[i], value_of_key(lowest_key(shared.listed[i])));
-      return;
-    }
-    bool full = high == kUncut;
-    __syncthreads();
-    if (!full && threadIdx.x == 0) shared.count = 0;
-    __syncthreads();
-    const auto list = [&](uint64_t rank) {
-      const uint32_t at = atomicAdd(&shared.count, 1u);
-      full = at >= kMostListed;
-      if (!full) shared.listed[at] = rank;
-    };
-    const float lowest = value_of_key(lowest_key(high));
-    const auto above = [lowest](int, const float (&quad)[4]) {
-      unsigned hits = 0;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) hits |= static_cast<unsigned>(quad[j] >= lowest) << j;
-      return hits;
-    };
-    row.for_each_tile([&](int tile) { return shared.best[tile] >= lowest_key(high); },
-                      [&](int tile, const TilePart<T>& part) {
-                        for_each_hit(part, tile, above, [&](int token, float logit) {
-                          const uint64_t rank = rank_key(logit, static_cast<uint32_t>(token));
-                          if (rank > high) return;
-                          visit(rank, logit);
-                          if (!full) list(rank);
-                        });
-                      });
-    __syncthreads();
-  }
-
-  // What the tokens up to `cut` weigh together.
-  template <class Weight>
-  __device__ uint64_t weigh(uint64_t cut, const Weight& weight) const {
-    uint64_t total = 0;
-    for_each_token(cut, [&](uint64_t rank, float logit) {
-      if (rank <= cut) total += weight.of(logit);
-    });
-    return block_sum(total, shared.select.per_warp);
-  }
-
-  // Shortens `cut` to where the running weight reaches `target`.
-  template <class Weight>
-  __device__ uint64_t shorten(uint64_t cut, uint64_t target, const Weight& weight) const {
-    const auto best_of_tiles = [&](uint64_t, uint64_t, const auto& visit) {
-      for (int tile = threadIdx.x; tile < row.last; tile += blockDim.x)
-        visit(uint64_t{~shared.best[tile]} << 32 | 0xffffffffu, value_of_key(shared.best[tile]));
-    };
-    const auto tokens = [&](uint64_t, uint64_t high, const auto& visit) {
-      for_each_token(high, visit);
-    };
-    const uint64_t bound =
-        cut_ranking(shared.select, kValueDigits, cut, target, weight, best_of_tiles);
-    return cut_ranking(shared.select, kAllDigits, bound, target, weight, tokens);
-  }
-
-  __device__ uint64_t cut(const Sampling& sampling, const Mass& mass) const {
-    const auto target_of = [&](uint64_t total) {
-      const double target = ceil(sampling.top_p * static_cast<double>(total));
-      return min(max(static_cast<uint64_t>(target), uint64_t{1}), total);
-    };
-    if (sampling.top_k == 0) return shorten(kUncut, target_of(survey(mass)), mass);
-    survey(Count{});
-    const uint64_t cut = shorten(kUncut, static_cast<uint64_t>(sampling.top_k), Count{});
-    if (!(sampling.top_p < 1.0)) return cut;
-    return shorten(cut, target_of(weigh(cut, mass)), mass);
-  }
-};
-
 template <class T>
 __global__ void __launch_bounds__(kFilterBlock, 1) draw_filtered_kernel(const Draw draw) {
   UNMASK_DYNAMIC_SHARED(bytes);
@@ -274,7 +148,7 @@ __global__ void __launch_bounds__(kFilterBlock, 1) draw_filtered_kernel(const Dr
   const Slice<T> row =
       slice_of<T>(draw.args, node.cell, 0, draw.slice_tiles, reinterpret_cast<uint32_t*>(bytes));
   constexpr float kLog2E = 1.44269502f;
-  const Filter<T> filter{row, shared};
+  const TokenFilter<Slice<T>> filter{row, shared};
   const Mass mass{node.max, exact::mul(draw.factor, kLog2E)};
   const uint64_t cut = filter.cut(draw.args.sampling, mass);
   Contest contest = contest_of(draw, node, cut);

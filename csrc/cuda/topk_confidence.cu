@@ -54,9 +54,9 @@ struct Slice {
   VocabularyRow<T> row;
   int first;
   int count;
-  TileSums* sums;              // [tiles of the row]; we fill ours
-  uint16_t* delegates;         // [count][32]
-  const uint32_t* suppressed;  // bits of our tokens
+  TileSums* sums;        // [tiles of the row]; we fill ours
+  uint16_t* delegates;   // [count][32]
+  uint32_t* suppressed;  // bits of our tokens
 
   __device__ __forceinline__ void load(int tile, int lane, TilePart<T>& part) const {
     load_part(row, first + tile, lane, part);
@@ -100,11 +100,12 @@ __device__ __forceinline__ void sum_slice(const Slice<T, kSuppress>& slice, floa
   }
 }
 
-// For one warp; valid in lane 0.
+// The sums of the best token's tile without that token. For one warp; valid in lane 0.
 template <class T, bool kSuppress>
-__device__ __forceinline__ TileSums sum_without(const Slice<T, kSuppress>& slice, int token,
+__device__ __forceinline__ TileSums sum_without(const Slice<T, kSuppress>& slice, uint64_t best,
                                                 float scale_log2) {
-  const int tile = token / kTile;
+  if (best == kNoMerit) return {never(), 0.0f, 0.0f};
+  const int token = token_of_merit(best), tile = token / kTile;
   TilePart<T> part;
   slice.load(tile - slice.first, lane_id(), part);
 #pragma unroll
@@ -240,6 +241,23 @@ __host__ __device__ __forceinline__ SharedLayout shared_layout(const TopKConfide
   return {sums * kAlignment, after, after + delegates};
 }
 
+// The tiles of this block, of the row that its node reads.
+template <class T, bool kSuppress>
+__device__ __forceinline__ Slice<T, kSuppress> slice_of(const TopKConfidenceArgs& args,
+                                                        const ConfidenceSplit& split, int64_t row,
+                                                        unsigned char* bytes) {
+  const SharedLayout layout = shared_layout(args, split.tiles_per_slice);
+  const int tiles = static_cast<int>(tiles_of(args.rows.vocab));
+  const int most = static_cast<int>(split.tiles_per_slice);
+  const int first = static_cast<int>(blockIdx.y) * most;
+  return {VocabularyRow<T>(row_at<T>(args.rows, blockIdx.x, row), args.rows.vocab),
+          first,
+          min(most, tiles - first),
+          reinterpret_cast<TileSums*>(bytes),
+          reinterpret_cast<uint16_t*>(bytes + layout.delegates),
+          reinterpret_cast<uint32_t*>(bytes + layout.suppressed)};
+}
+
 template <class T, bool kSuppress>
 __global__ void __launch_bounds__(kThreads, 2)
     topk_confidence_kernel(const TopKConfidenceArgs args, const ConfidenceSplit split) {
@@ -253,41 +271,29 @@ __global__ void __launch_bounds__(kThreads, 2)
     return;
   }
 
-  const SharedLayout layout = shared_layout(args, split.tiles_per_slice);
-  auto* sums = reinterpret_cast<TileSums*>(bytes);
-  auto* suppressed = reinterpret_cast<uint32_t*>(bytes + layout.suppressed);
-  const int tiles = static_cast<int>(tiles_of(args.rows.vocab));
-  const int most_tiles = static_cast<int>(split.tiles_per_slice);
-  const int first = static_cast<int>(blockIdx.y) * most_tiles;
-  const Slice<T, kSuppress> slice{
-      VocabularyRow<T>(row_at<T>(args.rows, cell, row), args.rows.vocab),
-      first,
-      min(most_tiles, tiles - first),
-      sums,
-      reinterpret_cast<uint16_t*>(bytes + layout.delegates),
-      suppressed};
+  const Slice<T, kSuppress> slice = slice_of<T, kSuppress>(args, split, row, bytes);
   if constexpr (kSuppress)
-    mark_suppressed(suppressed, first, slice.count, args.suppress_tokens, args.suppress_count);
-
+    mark_suppressed(slice.suppressed, slice.first, slice.count, args.suppress_tokens,
+                    args.suppress_count);
   const float scale_log2 = in_bits(args.rows.logit_scale);
   sum_slice(slice, scale_log2);
   __syncthreads();
   find_top(slice, static_cast<int>(args.k), shared.search);
-  if (warp_id() == 0 && shared.search.top[0] != kNoMerit) {
-    const TileSums without = sum_without(slice, token_of_merit(shared.search.top[0]), scale_log2);
+  if (warp_id() == 0) {
+    const TileSums without = sum_without(slice, shared.search.top[0], scale_log2);
     if (lane_id() == 0) shared.without = without;
   }
   if (split.slices > 1) {
-    if (!leave(args, split, first, slice.count, sums, shared)) return;
-    gather(args, split, sums, shared);
+    if (!leave(args, split, slice.first, slice.count, slice.sums, shared)) return;
+    gather(args, split, slice.sums, shared);
   }
 
   if (warp_id() != 0) return;
   const uint64_t best = shared.search.top[0];
   if (best == kNoMerit) return write_nothing(args, cell);
-  if (lane_id() == 0) sums[token_of_merit(best) / kTile] = shared.without;
+  if (lane_id() == 0) slice.sums[token_of_merit(best) / kTile] = shared.without;
   __syncwarp();
-  write_row(args, cell, shared.search.top, sums);
+  write_row(args, cell, shared.search.top, slice.sums);
 }
 
 template <class T>

@@ -6,8 +6,9 @@
 
 namespace unmask::cuda {
 
-// Valid in every thread: how many tokens were written. A position outside [0, length) is padding.
-// What it reads must lie behind a barrier; what it wrote does.
+// Valid in every thread: how many tokens were written. A position outside [0, length) is padding; a
+// token that the sequence's type cannot hold is not written. What it reads must lie behind a
+// barrier; what it wrote does.
 template <class Token>
 __device__ __forceinline__ int commit_row(const CommitArgs& args, int64_t row) {
   auto* tokens = static_cast<Token*>(args.tokens) + row * args.token_stride;
@@ -19,8 +20,9 @@ __device__ __forceinline__ int commit_row(const CommitArgs& args, int64_t row) {
     if (writes) {
       const int32_t position = args.positions[cell];
       const int64_t token = args.token[cell];
-      writes = position >= 0 && position < args.length && token >= 0;
-      if (writes) tokens[position] = static_cast<Token>(token);
+      const auto written = static_cast<Token>(token);
+      writes = position >= 0 && position < args.length && token >= 0 && written == token;
+      if (writes) tokens[position] = written;
     }
     committed += __syncthreads_count(writes);
   }

@@ -19,6 +19,8 @@
 
 namespace unmask::cuda {
 
+inline constexpr int kAtOnce = 4;  // loads under way before a thread waits for the first
+
 // An odd stride: threads that look at the same word of neighbouring rows meet no bank twice.
 constexpr int64_t resident_stride(int64_t nodes) { return words_for(nodes) | 1; }
 
@@ -53,19 +55,39 @@ __device__ inline ConflictRows bring_near(const uint32_t* conflict, int nodes, i
   return {near, stride};
 }
 
+// Moves the lowest bits of `left` into `bits`; when it has no more, the last one again.
+__device__ __forceinline__ void take_bits(uint32_t& left, int (&bits)[kAtOnce]) {
+  int bit = 0;
+#pragma unroll
+  for (int& taken : bits) {
+    if (left != 0) bit = __ffs(static_cast<int>(left)) - 1;
+    left &= left - 1;
+    taken = bit;
+  }
+}
+
 // Lane l of each warp brings one rank. Afterwards the ranks that met the taken set are no
-// candidates any more. A warp reads the rows one after the other, so that reads are coalesced.
+// candidates any more. A warp reads kAtOnce rows together, each of them coalesced.
 __device__ inline bool survives(const ConflictRows& rows, int words, const uint32_t* taken,
                                 int node, bool candidate) {
-  const uint32_t asking = __ballot_sync(kWholeWarp, candidate);
   bool result = candidate;
-  for_each_bit(asking, [&](int lane) {
-    const uint32_t* row = rows.of(__shfl_sync(kWholeWarp, node, lane));
-    uint32_t met = 0;
-    for (int w = lane_id(); w < words; w += kWarp)
-      if (const uint32_t chosen = taken[w]) met |= row[w] & chosen;
-    if (__any_sync(kWholeWarp, met != 0) && lane == lane_id()) result = false;
-  });
+  for (uint32_t left = __ballot_sync(kWholeWarp, candidate); left != 0;) {
+    int lanes[kAtOnce], start[kAtOnce];
+    uint32_t met[kAtOnce] = {};
+    take_bits(left, lanes);
+#pragma unroll
+    for (int r = 0; r < kAtOnce; ++r)
+      start[r] = __shfl_sync(kWholeWarp, node, lanes[r]) * rows.stride;
+    for (int w = lane_id(); w < words; w += kWarp) {
+      const uint32_t chosen = taken[w];
+      if (chosen == 0) continue;
+#pragma unroll
+      for (int r = 0; r < kAtOnce; ++r) met[r] |= rows.words[start[r] + w] & chosen;
+    }
+#pragma unroll
+    for (int r = 0; r < kAtOnce; ++r)
+      if (__any_sync(kWholeWarp, met[r] != 0) && lanes[r] == lane_id()) result = false;
+  }
   return result;
 }
 
@@ -95,9 +117,14 @@ __device__ inline uint32_t resolve_window(const IndependentSetScratch& shared, i
 }
 
 __device__ inline bool meets(const uint32_t* row, const int* window, uint32_t newly_taken) {
-  for (uint32_t left = newly_taken; left != 0; left &= left - 1)
-    if (has_bit(row, window[__ffs(static_cast<int>(left)) - 1])) return true;
-  return false;
+  bool met = false;
+  while (newly_taken != 0 && !met) {
+    int members[kAtOnce];
+    take_bits(newly_taken, members);
+#pragma unroll
+    for (const int member : members) met |= has_bit(row, window[member]);
+  }
+  return met;
 }
 
 // Decides the candidates of one panel, one per thread.

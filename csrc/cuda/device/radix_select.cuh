@@ -3,6 +3,7 @@
 // summation matters. Nothing is sorted and nothing is stored but one histogram.
 #pragma once
 
+#include "core/float_order.h"
 #include "cuda/device/portable.cuh"
 
 namespace unmask::cuda {

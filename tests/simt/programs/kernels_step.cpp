@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "harness.h"
+#include "simt/graph.h"
 #include "unmask/step.h"
 
 namespace {
@@ -98,7 +99,9 @@ struct Sequence {
   }
 };
 
-// Steps on both backends, twice over the same memory, as a replayed graph would.
+// Steps on both backends, over the same memory with other contents each time: launched twice, and
+// replayed from a graph twice. What a graph keeps are the arguments of its launches; so a step that
+// looked at a value on the host would repeat what it saw when it was recorded.
 template <class Token, class Args>
 void compare(const Case& c, Args args, const auto& complete,
              Status (*on_cpu)(const Args&, const Executor&),
@@ -111,15 +114,22 @@ void compare(const Case& c, Args args, const auto& complete,
   complete(there, actual);
   expected.provide_workspace(args);
   actual.provide_workspace(there);
-  for (uint64_t seed = 1; seed <= 2; ++seed) {
+  const auto turn = [&](uint64_t seed, const auto& step) {
     expected.refill(seed);
     actual.refill(seed);
     REQUIRE(on_cpu(args, Executor{}).ok());
-    const uint64_t before = simt::launches();
-    REQUIRE(on_cuda(there, nullptr).ok());
-    REQUIRE(simt::launches() - before <= static_cast<uint64_t>(c.most_launches));
+    step();
     REQUIRE(expected == actual);
-  }
+  };
+  for (uint64_t seed = 1; seed <= 2; ++seed)
+    turn(seed, [&] {
+      const uint64_t before = simt::launches();
+      REQUIRE(on_cuda(there, nullptr).ok());
+      REQUIRE(simt::launches() - before <= static_cast<uint64_t>(c.most_launches));
+    });
+  const simt::Graph graph([&] { REQUIRE(on_cuda(there, nullptr).ok()); });
+  REQUIRE(graph.size() <= static_cast<size_t>(c.most_launches));
+  for (uint64_t seed = 3; seed <= 4; ++seed) turn(seed, [&] { graph.replay(); });
 }
 
 template <class Token>
