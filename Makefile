@@ -3,18 +3,20 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 VENV   ?= .venv
+# Whose torch gpu-check builds against: .venv's if there is one, else PYTHON's own. Installs nothing.
+GPU_PYTHON ?= $(PYTHON)
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 PY      := $(VENV)/bin/python
 PIP     := $(PY) -m pip --disable-pip-version-check
 SOURCES := $(shell find csrc third_party -name '*.h' -o -name '*.c*' -o -name '*.in')
-CXX_FMT := $(shell find csrc tests examples -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CXX_FMT := $(shell find csrc tests examples benchmarks -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 # What setup.py reads from the environment; a changed value builds again.
 OPTIONS := $(UNMASK_CUDA)|$(UNMASK_CUDA_ARCHS)|$(UNMASK_BUILD_TYPE)|$(CMAKE_ARGS)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench lint format clean help tools FORCE
+.PHONY: build demo test bench gpu-check lint format clean help tools FORCE
 
 build: $(VENV)/.built  ## make .venv, with everything the other targets need, and compile
 
@@ -26,6 +28,9 @@ test: build  ## every test, slow ones included
 
 bench: build  ## time every operator against its peers; rewrites the README's table
 	$(PY) benchmarks/run.py $(BENCH_ARGS)
+
+gpu-check:  ## build, test and measure on this machine's GPU, in ten minutes; docs/gpu.md
+	$(GPU_PYTHON) benchmarks/gpu/check.py $(GPU_CHECK_ARGS)
 
 lint: build  ## ruff, mypy --strict, clang-format; changes nothing
 	$(VENV)/bin/ruff check .
@@ -44,7 +49,7 @@ clean:  ## remove .venv, build/ and every compiled or cached file
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 # --- what the words above stand on ---------------------------------------------------------------
 # What pip cannot install: said before minutes are spent, with the cure.

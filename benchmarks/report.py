@@ -132,7 +132,8 @@ def _timing(result: Result, name: str) -> dict[str, float] | None:
 
 def rewrite_readme(readme: Path, folder: Path) -> None:
     """Put the table of every stored result between the README's two markers."""
-    stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    files = [path for path in sorted(folder.glob("*.json")) if path.name != "gpu.json"]
+    stored = [json.loads(path.read_text()) for path in files]  # gpu.json has its own document
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

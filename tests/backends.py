@@ -23,9 +23,11 @@ HAS_GPU = torch.cuda.is_available()
 # The test files of operators whose CUDA kernels exist; a new kernel adds its own.
 WITH_KERNELS = {
     "test_attention_scores",
+    "test_attention_scores_bits",
     "test_commit",
     "test_dapd_select",
     "test_dependency_graph",
+    "test_fused_decoding",
     "test_independent_set",
     "test_independent_set_csr",
     "test_kl_divergence",

@@ -6,9 +6,27 @@ from backends import Emulated, backends_of, load_emulation
 from unmask.toy import TASKS, Task
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        choices=["cpu", "simt", "cuda"],
+        help="only tests that take a device, of every file, and only on this backend",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("backend"):
+        taken: dict[bool, list[pytest.Item]] = {True: [], False: []}
+        for item in items:
+            taken["device" in getattr(item, "fixturenames", ())].append(item)
+        config.hook.pytest_deselected(items=taken[False])
+        items[:] = taken[True]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" in metafunc.fixturenames:
-        backends = backends_of(metafunc.module.__name__)
+        only = metafunc.config.getoption("backend")
+        backends = [only] if only else backends_of(metafunc.module.__name__)
         if metafunc.function.__name__ == "test_registration":  # with torch, which knows no "simt"
             backends = [backend for backend in backends if backend != "simt"]
         metafunc.parametrize("device", backends, indirect=True)

@@ -1,36 +1,13 @@
 import pytest
 import torch
 import unmask.arrays
+from attention import assert_scores, heads, log_sum_exp, nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from unmask import attention_scores, attention_scores_from_probs, reference
 
 SEAMS = [0, 1, 31, 32, 33, 64, 65]  # around the tile of queries
-
-
-def heads(
-    rng: torch.Generator, batch: int, count: int, length: int, dim: int, dtype: torch.dtype
-) -> Tensor:
-    """[B, H, L, D] as models make it: a view of [B, L, H, D]."""
-    made = torch.randn(batch, length, count, dim, generator=rng, device=rng.device)
-    return made.to(dtype).transpose(1, 2)
-
-
-def nodes(rng: torch.Generator, batch: int, count: int, length: int) -> Tensor:
-    """Distinct positions in ascending order, some of them padding."""
-    order = torch.rand(batch, length, generator=rng, device=rng.device).argsort(-1)
-    picked = order[:, :count].sort(-1).values.int()
-    padding = torch.rand(batch, count, generator=rng, device=rng.device) < 0.2
-    return picked.masked_fill(padding, -1)
-
-
-def assert_scores(scores: Tensor, exact: Tensor) -> None:
-    """1e-5 relative: a float32 product of 256 terms is off by some 1e-6, which exp() makes
-    relative; the sums over keys and heads add less. 1e-30 is where exp() leaves the normal range.
-    """
-    assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores.double(), exact, rtol=1e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -95,20 +72,6 @@ def test_masks(
     torch.testing.assert_close(from_lse.double(), exact, rtol=1e-5, atol=1e-30)
 
 
-def log_sum_exp(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """[B, Hq, L] float64, -inf where every key is forbidden."""
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    product = query.double() @ key.double().mT * query.shape[-1] ** -0.5
-    if mask is not None and mask.dtype == torch.bool:
-        product = product.masked_fill(~mask, -torch.inf)
-    elif mask is not None:
-        product = product + mask.double()
-    if causal:
-        later = torch.ones(product.shape[-2:], dtype=torch.bool, device=product.device).triu(1)
-        product = product.masked_fill(later, -torch.inf)
-    return product.logsumexp(-1)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("length", [70, 600])
 def test_log_sum_exp_spares_the_other_keys(
@@ -155,14 +118,6 @@ def test_properties(
     padded = torch.nn.functional.pad(positions, (0, 37), value=-1)
     wide = attention_scores(query, key, padded, scale=scale)
     assert torch.equal(wide[:, : positions.shape[1], : positions.shape[1]], scores)
-
-
-def test_a_row_does_not_see_its_neighbours(rng: torch.Generator) -> None:
-    query, key = (heads(rng, 1, 4, 200, 64, torch.bfloat16) for _ in range(2))
-    positions = torch.arange(100, dtype=torch.int32, device=rng.device).unsqueeze(0)
-    scores = attention_scores(query, key, positions)
-    few = attention_scores(query, key, positions[:, 64:67].contiguous())
-    assert torch.equal(few, scores[:, 64:67, 64:67])
 
 
 def test_layers_accumulate(rng: torch.Generator) -> None:
@@ -259,17 +214,27 @@ def test_says_what_is_wrong(device: torch.device) -> None:
         scores(p=torch.zeros(2, 8193, dtype=torch.int32, device=device))
 
 
-def test_positions_outside_are_found_before_anything_is_written() -> None:
-    query = torch.zeros(1, 1, 8, 16)
-    out = torch.ones(1, 2, 2)
-    for bad in (8, -2):
-        positions = torch.tensor([[0, bad]], dtype=torch.int32)
+@pytest.mark.parametrize("bad", [8, -2, 2**31 - 1, -(2**31)])
+def test_a_position_outside(bad: int, request: pytest.FixtureRequest, rng: torch.Generator) -> None:
+    """An error on the CPU, before anything is written; padding on a GPU, which cannot complain."""
+    query = heads(rng, 1, 1, 8, 16, torch.float32)
+    probs = torch.rand(1, 1, 8, 8, generator=rng, device=rng.device)
+    positions = torch.tensor([[0, bad, 5]], dtype=torch.int32, device=rng.device)
+    out = torch.ones(1, 3, 3, device=rng.device)
+    if request.node.callspec.params["device"] == "cpu":
         message = rf"positions must be in -1..7, got {bad} \(row 0, node 1\)"
         with pytest.raises(ValueError, match=message):
             attention_scores(query, query, positions, out=out)
         with pytest.raises(ValueError, match=message):
-            attention_scores_from_probs(torch.zeros(1, 1, 8, 8), positions, out=out)
-    assert (out == 1).all()
+            attention_scores_from_probs(probs, positions, out=out)
+        assert (out == 1).all()
+        return
+    padded = positions.where(positions != bad, -1)
+    expected = torch.ones(1, 3, 3, device=rng.device)
+    for where, scores in [(positions, out), (padded, expected)]:
+        attention_scores(query, query, where, out=scores)
+        attention_scores_from_probs(probs, where, out=scores)
+    assert torch.equal(out, expected)
 
 
 def test_numpy_door_equals_the_torch_door() -> None:
@@ -310,20 +275,3 @@ def test_registration(rng: torch.Generator) -> None:
 
     compiled = torch.compile(layers, fullgraph=True)
     assert torch.equal(compiled(query, key, positions), layers(query, key, positions))
-
-
-@pytest.mark.parametrize("offset", [1, 4, 7])
-def test_bits_do_not_depend_on_where_arrays_lie(offset: int) -> None:
-    """A BLAS sums in another order at another alignment; the operator must not let it."""
-    rng = torch.Generator().manual_seed(offset)
-    query, key = (heads(rng, 3, 2, 19, 9, torch.float32) for _ in range(2))
-    positions = nodes(rng, 3, 11, 19)
-
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
-        room = torch.empty(tensor.numel() + offset)
-        room[offset:] = tensor.flatten()
-        return room[offset:].view(tensor.shape)
-
-    here = attention_scores(query, key, positions)
-    there = attention_scores(moved(query), moved(key), positions)
-    assert torch.equal(here, there)

@@ -45,6 +45,7 @@ def test_writes_numbers_chart_and_readme(tmp_path: Path) -> None:
     assert set(stored["machine"]) >= {"cpu", "threads", "torch", "commit"}
     assert (tmp_path / "commit.png").read_bytes().startswith(b"\x89PNG")
 
+    (tmp_path / "gpu.json").write_text('{"device": "cuda"}')  # of gpu-check, not of this table
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold numbers\n{report.END}\nafter\n")
     for _ in range(2):  # writing twice is writing once

@@ -162,6 +162,22 @@ def test_numpy_gives_the_same(rng: torch.Generator) -> None:
         assert np.array_equal(ours, dapd_select(*nodes, **configuration).numpy())
 
 
+def test_as_many_nodes_as_there_may_be(rng: torch.Generator) -> None:
+    n = 8192
+    nodes = random_nodes(1, 1, rng)
+    nodes[0] = torch.rand(1, n, generator=rng, device=rng.device)
+    nodes[1] = torch.randint(-1, 5, (1, n), generator=rng, device=rng.device)
+    bits = torch.randint(0, 2**31, (3, 1, n, n // 32), generator=rng, device=rng.device)
+    nodes[2] = (bits[0] & bits[1] & bits[2]).int()  # every eighth pair
+    nodes[3] = torch.rand(1, n, generator=rng, device=rng.device)
+    selected = dapd_select(*nodes, late="union", precommit=0.999)
+    ours = arrays.dapd_select(
+        *(part.cpu().numpy() for part in nodes), late="union", precommit=0.999
+    )
+    assert np.array_equal(ours, selected.cpu().numpy())
+    assert selected.sum() > 20
+
+
 def test_registration(rng: torch.Generator) -> None:
     nodes = random_nodes(2, 40, rng)
     op = torch.ops.unmask.dapd_select.default

@@ -74,6 +74,19 @@ def test_equals_the_stated_order(n: int, edge: str, normalize: bool, rng: torch.
     assert clear < 1e-4, "only scores within a rounding of the threshold may differ"
 
 
+def test_equals_the_stated_order_in_two_parts(rng: torch.Generator) -> None:
+    """Beyond 4096 nodes the CUDA backend makes its rows twice, in parts."""
+    n, there = 4100, 60
+    scores = torch.rand(1, n, n, generator=rng, device=rng.device)
+    positions = torch.full((1, n), -1, dtype=torch.int32, device=rng.device)
+    positions[0, torch.randperm(n, generator=rng, device=rng.device)[:there]] = 1
+    positions[0, 4090:] = 1
+    graph = dependency_graph(scores, positions, 0.4)
+    conflict, degree = in_stated_order(scores, positions, 0.4, "rowmax", False)
+    assert torch.equal(graph.degree, degree)
+    assert torch.equal(graph.conflict, conflict)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31),

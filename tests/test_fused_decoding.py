@@ -64,6 +64,41 @@ def test_equals_the_loop_of_operators(
     assert fused.trace is None
 
 
+CASES = 20
+
+
+def random_run(case: int, device: Any = "cpu") -> Any:
+    """One seeded decoding, followed, so that its trace can be compared."""
+    rng = torch.Generator().manual_seed(case)
+    given = torch.randint(0, MASK, (2, 5), generator=rng).to(device)
+    strategy = STRATEGIES[case % len(STRATEGIES)]
+    return generate(
+        Transformer(sharpness=2.0 + case % 3).to(device),
+        given,
+        4 + case,
+        strategy=strategy,
+        temperature=0.0 if case % 2 else 0.9,
+        seed=case,
+        return_trace=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def on_the_cpu() -> list[Any]:
+    """Made before the device of a test is chosen."""
+    return [random_run(case) for case in range(CASES)]
+
+
+def test_every_backend_decodes_alike(on_the_cpu: list[Any], device: torch.device) -> None:
+    """Tokens, and the step that revealed each, though floats differ in their last bits."""
+    for case, expected in enumerate(on_the_cpu):
+        out = random_run(case, device)
+        assert out.sequences.tolist() == expected.sequences.tolist()
+        assert out.trace.revealed_step.tolist() == expected.trace.revealed_step.tolist()
+        confidence = out.trace.confidence.cpu()
+        torch.testing.assert_close(confidence, expected.trace.confidence, rtol=1e-5, atol=1e-7)
+
+
 def test_stops_after_max_steps_and_leaves_the_input_alone() -> None:
     given = torch.tensor([[1, MASK, 2]])
     out = generate(Transformer(), given, 5, strategy=TopConfidence(), max_steps=3)

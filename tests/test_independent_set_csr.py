@@ -48,12 +48,35 @@ def test_equals_the_reference(seed: int, n: int, density: float) -> None:
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_chain_takes_every_second(symmetric: bool, device: torch.device) -> None:
+@pytest.mark.parametrize("way", ["up", "down", "shuffled"])
+def test_chain_takes_every_second(symmetric: bool, way: str, device: torch.device) -> None:
+    """Longer than any block of a kernel, and against the order in which nodes are numbered."""
     n = 2048
-    priority = -torch.arange(float(n), device=device)
-    rows = rows_of(chain(n, device)[0])
-    selected = independent_set_csr(*rows, priority, symmetric=symmetric)
-    assert selected.tolist() == [v % 2 == 0 for v in range(n)]
+    nodes = {
+        "up": torch.arange(n),
+        "down": torch.arange(n).flip(0),
+        "shuffled": torch.randperm(n, generator=torch.Generator().manual_seed(0)),
+    }[way].to(device)  # along the chain
+    place = nodes.argsort()
+    rows = rows_of(chain(n, device)[0][place][:, place])
+    selected = independent_set_csr(*rows, -place.float(), symmetric=symmetric)
+    assert selected[nodes].tolist() == [v % 2 == 0 for v in range(n)]
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("hub", [0, 1000, 2499])
+def test_star(symmetric: bool, hub: int, device: torch.device) -> None:
+    n = 2500
+    leaves = torch.cat([torch.arange(hub), torch.arange(hub + 1, n)]).int().to(device)
+    row = torch.arange(n + 1, device=device)
+    indptr = (row + (row > hub) * (n - 2)).int()
+    indices = torch.full((2 * (n - 1),), hub, dtype=torch.int32, device=device)
+    indices[hub : hub + n - 1] = leaves
+    for priority in (2.0, 0.0, float("nan")):
+        priorities = torch.ones(n, device=device)
+        priorities[hub] = priority
+        selected = independent_set_csr(indptr, indices, priorities, symmetric=symmetric)
+        assert selected.tolist() == [(v == hub) == (priority == 2.0) for v in range(n)]
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -105,6 +128,22 @@ def test_what_points_outside_is_refused() -> None:
             ValueError, match=r"indptr must ascend within 0\.\.E, got a row outside"
         ):
             independent_set_csr(wrong, indices, priority)
+
+
+def test_kernels_ignore_what_points_outside(
+    device: torch.device, request: pytest.FixtureRequest
+) -> None:
+    """Device memory cannot be checked without waiting. On the CPU it is refused, see above."""
+    if request.node.callspec.params["device"] == "cpu":
+        return
+    indptr = torch.tensor([0, 2, 4, 6, 7], device=device)
+    indices = torch.tensor([-1, 2**31 - 1, 0, 4, 1, -(2**31), 2], dtype=torch.int32, device=device)
+    priority = -torch.arange(4.0, device=device)
+    assert independent_set_csr(indptr, indices, priority).tolist() == [True, False, True, False]
+    for row, offset in [(4, 8), (2, 2**40), (1, -5), (0, -(2**60)), (3, 0)]:
+        indptr[row] = offset
+        independent_set_csr(indptr, indices, priority)
+    assert independent_set_csr(indptr, indices, priority).all(), "a row outside excludes nobody"
 
 
 def test_says_what_is_wrong(device: torch.device) -> None:

@@ -86,6 +86,20 @@ def test_positions_and_strides(rng: torch.Generator) -> None:
     assert ours[0, 1] == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_bits_depend_on_neither_batch_nor_alignment(
+    dtype: torch.dtype, rng: torch.Generator
+) -> None:
+    now, before = random_logits(2, 3, 2, 2100, rng=rng).to(dtype)
+    divergence = kl_divergence(now, before)
+    assert torch.equal(kl_divergence(now[1:2, 1:], before[1:2, 1:]), divergence[1:2, 1:])
+    for offset in (1, 3, 8):
+        wide = torch.zeros(3, 2, 2109, dtype=dtype, device=now.device)
+        elsewhere = wide[..., offset : offset + 2100].copy_(now)
+        assert torch.equal(kl_divergence(elsewhere, before), divergence)
+    assert (kl_divergence(now, now) == 0).all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31), vocab=st.integers(1, 1100))
 def test_is_zero_only_for_equal_rows_and_batch_invariant(seed: int, vocab: int) -> None:
@@ -108,15 +122,30 @@ def test_says_what_is_wrong(device: torch.device) -> None:
             kl_divergence(logits, previous)
     with pytest.raises(ValueError, match="logit_scale must be finite and above 0, got -1"):
         kl_divergence(logits, logits, logit_scale=-1.0)
-    with pytest.raises(ValueError, match=r"positions must be in -1\.\.2, got 3"):
-        kl_divergence(logits.cpu(), logits.cpu(), torch.tensor([[3]], dtype=torch.int32))
 
 
-def test_registration_and_numpy(rng: torch.Generator) -> None:
+def test_a_position_without_a_row(device: torch.device, request: pytest.FixtureRequest) -> None:
+    """Refused on the CPU; device memory cannot be checked without waiting: padding there."""
+    logits, before = torch.zeros(2, 1, 3, 7, device=device)
+    before[..., 0] = 1.0
+    positions = torch.tensor([[3, 1, 2**31 - 1]], dtype=torch.int32, device=device)
+    if request.node.callspec.params["device"] == "cpu":
+        with pytest.raises(ValueError, match=r"positions must be in -1\.\.2, got 3"):
+            kl_divergence(logits, before, positions)
+    else:
+        divergence = kl_divergence(logits, before, positions)
+        assert (divergence > 0).tolist() == [[False, True, False]]
+        assert divergence[0, 0] == divergence[0, 2] == 0
+
+
+def test_registration(rng: torch.Generator) -> None:
     now, before = random_logits(2, 2, 4, 600, rng=rng)
     torch.library.opcheck(torch.ops.unmask.kl_divergence.default, (now, before))
     compiled = torch.compile(kl_divergence, fullgraph=True)
-    expected = kl_divergence(now, before)
-    assert torch.equal(compiled(now, before), expected)
+    assert torch.equal(compiled(now, before), kl_divergence(now, before))
+
+
+def test_numpy_gives_the_same(rng: torch.Generator) -> None:
+    now, before = random_logits(2, 2, 4, 600, rng=rng)
     theirs = arrays.kl_divergence(now.cpu().numpy(), before.cpu().numpy())
-    assert np.allclose(theirs, expected.cpu().numpy(), rtol=1e-6)
+    assert np.allclose(theirs, kl_divergence(now, before).cpu().numpy(), rtol=1e-5)

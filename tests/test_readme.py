@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
 
 
 def test_the_snippets_run(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_demo_and_test_come_first() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_links_exist(document: Path) -> None:
     text = document.read_text()
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.M))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M))
     assert named <= targets(), f"{document.name} names {named - targets()}"
     subcommands = set(re.findall(r"`unmask ([a-z]+)", text))
     assert subcommands <= set(COMMANDS), f"{document.name} names {subcommands - set(COMMANDS)}"
@@ -75,7 +75,17 @@ def make(target: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_every_target_is_explained() -> None:
     told = make("help").stdout
     explained = {line.split()[0] for line in told.splitlines()}
-    assert explained >= {"build", "demo", "test", "bench", "lint", "format", "clean", "help"}
+    assert explained >= {
+        "build",
+        "demo",
+        "test",
+        "bench",
+        "gpu-check",
+        "lint",
+        "format",
+        "clean",
+        "help",
+    }
     assert explained | {"tools"} == targets()
 
 

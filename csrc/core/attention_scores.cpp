@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/attention_parts.h"
 #include "core/bind.h"
 #include "core/check.h"
 
@@ -109,9 +110,15 @@ Status validate(const AttentionScoresArgs& args) {
       .at_most("nodes N", args.nodes, kMaxNodes)
       .at_most("batch * nodes", args.batch * args.nodes, kMaxCells)
       .at_most("length L", args.length, kMaxCells)
+      .at_most("query heads Hq", args.query_heads, kMaxCells)
       .that(std::isfinite(args.scale), "scale", "be finite", number(args.scale))
       .that(std::isfinite(args.weight), "weight", "be finite", number(args.weight))
       .status();
+}
+
+int64_t cuda_attention_scores_workspace(const AttentionScoresArgs& args) {
+  const AttentionParts parts(args);
+  return parts.row_floats(args) + parts.score_floats(args);
 }
 
 Status bind(AttentionScoresFromProbsArgs& args, const TensorView& probs,

@@ -44,6 +44,7 @@ Status bind(CommitArgs& args, const TensorView& tokens, const TensorView& positi
 Status validate(const CommitArgs& args) {
   return Check()
       .at_most("length L", args.length, std::numeric_limits<int32_t>::max())
+      .at_most("batch", args.batch, kMaxCells)  // also without nodes
       .at_most("batch * nodes", args.batch * args.nodes, kMaxCells)
       .status();
 }

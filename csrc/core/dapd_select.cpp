@@ -4,6 +4,7 @@
 
 #include "core/bind.h"
 #include "core/check.h"
+#include "core/schedule.h"
 #include "core/words.h"
 
 namespace unmask {
@@ -61,13 +62,11 @@ Status validate(const DapdSelectArgs& args) {
 }
 
 float progress_of(int32_t remaining, int32_t gen_length) {
-  if (gen_length <= 0) return 0.0f;
-  return 1.0f - static_cast<float>(remaining) / static_cast<float>(gen_length);
+  return schedule::progress(remaining, gen_length);
 }
 
 float tau_at(double tau_min, double tau_max, float progress) {
-  const float scaled = static_cast<float>(tau_max - tau_min) * progress;
-  return static_cast<float>(tau_min) + scaled;
+  return schedule::tau(tau_min, tau_max, progress);
 }
 
 }  // namespace unmask

@@ -47,4 +47,9 @@ int64_t independent_set_csr_workspace(const IndependentSetCsrArgs& args) {
   return 2 * args.nodes * static_cast<int64_t>(sizeof(uint64_t));  // keys, and as many to sort
 }
 
+int64_t independent_set_csr_cuda_workspace(const IndependentSetCsrArgs& args) {
+  constexpr int64_t kPerNode = 5;  // state, passed, parked, next, queue
+  return (kPerNode * args.nodes + words_for(args.nodes)) * static_cast<int64_t>(sizeof(uint32_t));
+}
+
 }  // namespace unmask

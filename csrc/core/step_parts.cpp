@@ -1,30 +1,9 @@
 #include "core/step_parts.h"
 
+#include "core/cutter.h"
+
 namespace unmask {
 namespace {
-
-// Cuts a workspace into arrays, each aligned; without a workspace only adds up.
-class Cutter {
- public:
-  explicit Cutter(void* workspace) : next_(static_cast<char*>(workspace)) {}
-
-  template <class T>
-  T* take(int64_t count) {
-    constexpr int64_t kAlignment = 16;
-    const int64_t size = count * static_cast<int64_t>(sizeof(T));
-    const int64_t padded = (size + kAlignment - 1) / kAlignment * kAlignment;
-    char* const piece = next_;
-    if (next_) next_ += padded;
-    bytes_ += padded;
-    return reinterpret_cast<T*>(piece);
-  }
-
-  int64_t bytes() const { return bytes_; }
-
- private:
-  char* next_;
-  int64_t bytes_ = 0;
-};
 
 TopKConfidenceArgs confidence_part(const StepArgs& step, Cutter& scratch) {
   const int64_t cells = step.rows.batch * step.rows.nodes;
@@ -40,6 +19,7 @@ TopKConfidenceArgs confidence_part(const StepArgs& step, Cutter& scratch) {
   part.probs = scratch.take<float>(cells);
   part.entropy = scratch.take<float>(cells);
   part.logsumexp = scratch.take<float>(cells);
+  part.workspace = scratch.take<char>(topk_confidence_workspace(part));
   return part;
 }
 
@@ -66,6 +46,7 @@ DependencyGraphArgs graph_part(const DapdStepArgs& args, const float* row_tau, C
   part.row_tau = row_tau;
   part.conflict = scratch.take<int32_t>(cells * words_for(nodes));
   part.degree = scratch.take<float>(cells);
+  part.row_sum = scratch.take<float>(args.normalize ? cells : 0);
   part.batch = args.step.rows.batch;
   part.nodes = nodes;
   part.edge = args.edge;

@@ -1,9 +1,12 @@
 #include "unmask/topk_confidence.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/bind.h"
 #include "core/check.h"
+#include "core/confidence_split.h"
+#include "core/cutter.h"
 
 namespace unmask {
 
@@ -88,5 +91,32 @@ Status validate(const TopKConfidenceArgs& args) {
             number(sampling.top_p))
       .status();
 }
+
+ConfidenceSplit split_of(const TopKConfidenceArgs& args) {
+  constexpr int64_t kBlocksAtOnce = 264;  // two on each of 132 multiprocessors: one wave
+  constexpr int64_t kMostSlices = 8;
+  constexpr int64_t kFewestTiles = 4;             // a slice of less is not worth a block
+  constexpr int64_t kMostWithBits = 512 * kTile;  // so many suppressed tokens fit as shared bits
+  const int64_t cells = args.rows.batch * args.rows.nodes;
+  const int64_t tiles = std::max<int64_t>(tiles_of(args.rows.vocab), 1);
+  const int64_t at_least = args.suppress_count > 0 && args.rows.vocab > kMostWithBits ? 2 : 1;
+  const int64_t to_fill = std::min(kBlocksAtOnce / std::max<int64_t>(cells, 1), kMostSlices);
+  const int64_t slices = std::max(std::min(tiles / kFewestTiles, to_fill), at_least);
+
+  ConfidenceSplit split{};
+  split.tiles_per_slice = (tiles + slices - 1) / slices;
+  split.slices = (tiles + split.tiles_per_slice - 1) / split.tiles_per_slice;
+  if (split.slices == 1) return split;
+  Cutter workspace(args.workspace);
+  split.arrived = workspace.take<uint32_t>(cells);
+  split.cleared_bytes = workspace.bytes();
+  split.best = workspace.take<uint64_t>(cells * split.slices * args.k);
+  split.without = workspace.take<TileSums>(cells * split.slices);
+  split.sums = workspace.take<TileSums>(cells * tiles);
+  split.bytes = workspace.bytes();
+  return split;
+}
+
+int64_t topk_confidence_workspace(const TopKConfidenceArgs& args) { return split_of(args).bytes; }
 
 }  // namespace unmask

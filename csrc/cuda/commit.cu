@@ -3,12 +3,14 @@
 //   in out  tokens     [batch, length]
 //   out     committed  [batch]  how many were written
 //
-// A position outside [0, length) is padding and never dereferenced: nothing on the device can
-// complain about it. Positions of a row are distinct, so that no two threads write the same token.
+// A position outside [0, length) is padding and never dereferenced, and a token that the sequence's
+// type cannot hold is not written: nothing on the device can complain about them. Positions of a
+// row are distinct, so that no two threads write the same token.
 //
 // Cost: one byte per node; 12 bytes more and one scattered write per selected node.
 #include "unmask/commit.h"
 
+#include "cuda/device/commit.cuh"
 #include "cuda/dispatch.h"
 #include "cuda/launch.h"
 
@@ -17,23 +19,8 @@ namespace {
 
 template <class Token>
 __global__ void __launch_bounds__(kMaxBlock) commit_kernel(const CommitArgs args) {
-  const int64_t row = blockIdx.x;
-  auto* tokens = static_cast<Token*>(args.tokens) + row * args.token_stride;
-
-  int committed = 0;
-  for (int64_t first = 0; first < args.nodes; first += blockDim.x) {
-    const int64_t node = first + threadIdx.x;
-    const int64_t cell = row * args.nodes + node;
-    bool writes = node < args.nodes && args.selected[cell];
-    if (writes) {
-      const int32_t position = args.positions[cell];
-      const int64_t token = args.token[cell];
-      writes = position >= 0 && position < args.length && token >= 0;
-      if (writes) tokens[position] = static_cast<Token>(token);
-    }
-    committed += __syncthreads_count(writes);
-  }
-  if (threadIdx.x == 0) args.committed[row] = committed;
+  const int committed = commit_row<Token>(args, blockIdx.x);
+  if (threadIdx.x == 0) args.committed[blockIdx.x] = committed;
 }
 
 }  // namespace

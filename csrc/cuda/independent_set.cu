@@ -1,178 +1,31 @@
-// Greedy independent sets: one block per graph, exactly the sequential scan.
+// Greedy independent sets: one block per graph, see device/independent_set.cuh.
 //
 //   in   conflict  [batch, nodes, words]  bit j of row i: j, once taken, excludes i
 //   in   priority  [batch, nodes], eligible [batch, nodes] or null
 //   out  selected  [batch, nodes]
-//
-// Nodes are ranked by sorting (priority, index) in shared memory, then decided in panels of one
-// rank per thread. A node whose row meets the set taken by earlier panels is out. Within a panel:
-//   1. the first 32 ranks that are still candidates form a window;
-//   2. the window's own 32 x 32 conflicts are gathered, one row per warp;
-//   3. every warp resolves the window by rounds: a member is out when an earlier one that excludes
-//      it is taken, and taken when all earlier ones that exclude it are out. The first undecided
-//      member always decides, so this ends, and by induction it is the scan's answer;
-//   4. the other candidates look for the newly taken nodes in their rows.
-//
-// Cost: each row is read once, and after that only the words of nodes that were taken; about
-// |set| / 32 windows of three barriers each. Graphs of up to about 1000 nodes are copied into
-// shared memory first. No global scratch, no atomics on global memory, no host synchronisation.
 #include "unmask/independent_set.h"
 
-#include <algorithm>
-
-#include "core/float_order.h"
-#include "cuda/device/bitset.cuh"
-#include "cuda/device/reduce.cuh"
-#include "cuda/device/sort.cuh"
+#include "cuda/device/independent_set.cuh"
 #include "cuda/launch.h"
 
 namespace unmask::cuda {
 namespace {
 
-constexpr uint64_t kNobody = ~uint64_t{0};  // sorts behind every node, NaN included
-
-// An odd stride: threads that look at the same word of neighbouring rows meet no bank twice.
-constexpr int64_t resident_stride(int64_t nodes) { return words_for(nodes) | 1; }
-
-constexpr int64_t resident_bytes(int64_t nodes) {
-  return nodes * resident_stride(nodes) * static_cast<int64_t>(sizeof(uint32_t));
-}
-
-constexpr int64_t ranking_bytes(int64_t nodes) {
-  return sort_capacity(nodes) * static_cast<int64_t>(sizeof(uint64_t));
-}
-
-// The conflict rows of one graph, in shared memory or where the caller keeps them.
-struct Rows {
-  const uint32_t* words;
-  int stride;
-
-  __device__ __forceinline__ const uint32_t* of(int node) const {
-    return words + static_cast<int64_t>(node) * stride;
-  }
-};
-
-// What the block shares.
-struct Scratch {
-  uint32_t taken[kMaxNodes / kBitsPerWord];
-  int window[kWarp];          // the members' nodes, by rank
-  uint32_t excluders[kWarp];  // bit k of word m: member k excludes member m, and comes earlier
-  int candidates[kMaxWarps];  // per warp
-};
-
-__device__ void rank_nodes(const IndependentSetArgs& args, int64_t graph, uint64_t* keys) {
-  const int nodes = static_cast<int>(args.nodes);
-  const int capacity = static_cast<int>(sort_capacity(nodes));
-  for (int i = threadIdx.x; i < capacity; i += blockDim.x) {
-    const int64_t cell = graph * nodes + i;
-    const bool in = i < nodes && (args.eligible == nullptr || args.eligible[cell]);
-    keys[i] = in ? rank_key(args.priority[cell], static_cast<uint32_t>(i)) : kNobody;
-  }
-  __syncthreads();
-  sort_ascending(keys, capacity);
-}
-
-__device__ Rows bring_near(const uint32_t* conflict, int nodes, int words, uint32_t* near) {
-  const int stride = static_cast<int>(resident_stride(nodes));
-  for (int row = warp_id(); row < nodes; row += blockDim.x / kWarp)
-    for (int w = lane_id(); w < words; w += kWarp)
-      near[row * stride + w] = conflict[row * words + w];
-  return {near, stride};
-}
-
-// Lane l of each warp brings one rank. Afterwards the ranks that met the taken set are no
-// candidates any more. A warp reads the rows one after the other, so that reads are coalesced.
-__device__ bool survives(const Rows& rows, int words, const uint32_t* taken, int node,
-                         bool candidate) {
-  const uint32_t asking = __ballot_sync(kWholeWarp, candidate);
-  bool result = candidate;
-  for_each_bit(asking, [&](int lane) {
-    const uint32_t* row = rows.of(__shfl_sync(kWholeWarp, node, lane));
-    uint32_t met = 0;
-    for (int w = lane_id(); w < words; w += kWarp)
-      if (const uint32_t chosen = taken[w]) met |= row[w] & chosen;
-    if (__any_sync(kWholeWarp, met != 0) && lane == lane_id()) result = false;
-  });
-  return result;
-}
-
-__device__ void gather_window(const Rows& rows, int size, Scratch& shared) {
-  for (int member = warp_id(); member < size; member += blockDim.x / kWarp) {
-    const bool earlier = lane_id() < member;
-    const uint32_t* row = rows.of(shared.window[member]);
-    const uint32_t excluders =
-        __ballot_sync(kWholeWarp, earlier && has_bit(row, shared.window[lane_id()]));
-    if (lane_id() == 0) shared.excluders[member] = excluders;
-  }
-}
-
-// Which members are taken. Every warp finds the same answer by itself.
-__device__ uint32_t resolve_window(const Scratch& shared, int size) {
-  const uint32_t excluders = lane_id() < size ? shared.excluders[lane_id()] : 0u;
-  bool undecided = lane_id() < size;
-  uint32_t taken = 0;
-  while (const uint32_t waiting = __ballot_sync(kWholeWarp, undecided)) {
-    const bool out = (excluders & taken) != 0;
-    const bool in = undecided && !out && (excluders & waiting) == 0;
-    taken |= __ballot_sync(kWholeWarp, in);
-    undecided = undecided && !in && !out;
-  }
-  return taken;
-}
-
-__device__ bool meets(const uint32_t* row, const int* window, uint32_t newly_taken) {
-  for (uint32_t left = newly_taken; left != 0; left &= left - 1)
-    if (has_bit(row, window[__ffs(static_cast<int>(left)) - 1])) return true;
-  return false;
-}
-
-// Decides the candidates of one panel, one per thread.
-__device__ void decide_panel(const Rows& rows, int node, bool candidate, Scratch& shared) {
-  for (;;) {
-    const Standing standing = block_standing(candidate, shared.candidates);
-    if (standing.total == 0) break;
-    const bool member = candidate && standing.before < kWarp;
-    if (member) shared.window[standing.before] = node;
-    __syncthreads();
-
-    const int size = min(standing.total, kWarp);
-    gather_window(rows, size, shared);
-    __syncthreads();
-
-    const uint32_t taken = resolve_window(shared, size);
-    if (member && taken >> standing.before & 1u) set_bit(shared.taken, node);
-    candidate = candidate && !member && !meets(rows.of(node), shared.window, taken);
-  }
-  __syncthreads();  // everyone has read the counts: the next panel may write them
-}
-
 template <bool kResident>
 __global__ void __launch_bounds__(kMaxBlock) independent_set_kernel(const IndependentSetArgs args) {
   UNMASK_DYNAMIC_SHARED(bytes);
-  UNMASK_SHARED(shared, Scratch);
+  UNMASK_SHARED(shared, IndependentSetScratch);
 
-  const int64_t graph = blockIdx.x;
   const int nodes = static_cast<int>(args.nodes);
-  const int words = static_cast<int>(words_for(nodes));
-  auto* keys = reinterpret_cast<uint64_t*>(bytes);
-  Rows rows{reinterpret_cast<const uint32_t*>(args.conflict) + graph * nodes * words, words};
-  if (kResident)
-    rows = bring_near(rows.words, nodes, words,
-                      reinterpret_cast<uint32_t*>(bytes + ranking_bytes(nodes)));
-  for (int w = threadIdx.x; w < words; w += blockDim.x) shared.taken[w] = 0;
-  rank_nodes(args, graph, keys);
-
-  for (int first = 0; first < nodes && keys[first] != kNobody; first += blockDim.x) {
-    const int rank = first + static_cast<int>(threadIdx.x);
-    const uint64_t key = rank < nodes ? keys[rank] : kNobody;
-    const int node = key == kNobody ? 0 : static_cast<int>(static_cast<uint32_t>(key));
-    const bool exists = key != kNobody;
-    const bool candidate = first == 0 ? exists : survives(rows, words, shared.taken, node, exists);
-    decide_panel(rows, node, candidate, shared);
-  }
-
+  const int64_t first = int64_t{blockIdx.x} * nodes;  // the graph's first node
+  const auto key_of = [&](int node) {
+    const bool in = args.eligible == nullptr || args.eligible[first + node];
+    return in ? rank_key(args.priority[first + node], static_cast<uint32_t>(node)) : kNobody;
+  };
+  take_independent_set<kResident>(args.conflict + first * words_for(nodes), nodes, bytes, shared,
+                                  key_of);
   for (int i = threadIdx.x; i < nodes; i += blockDim.x)
-    args.selected[graph * nodes + i] = has_bit(shared.taken, i);
+    args.selected[first + i] = has_bit(shared.taken, i);
 }
 
 }  // namespace
@@ -181,12 +34,11 @@ Status independent_set(const IndependentSetArgs& args, Stream stream) {
   if (Status status = validate(args); !status.ok()) return status;
   if (args.batch == 0 || args.nodes == 0) return Status::success();
 
-  constexpr int64_t kRowsBudget = kSharedBytes - static_cast<int64_t>(sizeof(Scratch));
-  const int64_t ranking = ranking_bytes(args.nodes);
-  const bool fits = ranking + resident_bytes(args.nodes) <= kRowsBudget;
-  LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes)};
-  shape.shared_bytes = static_cast<size_t>(ranking + (fits ? resident_bytes(args.nodes) : 0));
-  const auto kernel = fits ? independent_set_kernel<true> : independent_set_kernel<false>;
+  const IndependentSetShape memory =
+      independent_set_shape(args.nodes, sizeof(IndependentSetScratch));
+  const LaunchShape shape{static_cast<unsigned>(args.batch), threads_for(args.nodes), memory.bytes};
+  const auto kernel =
+      memory.resident ? independent_set_kernel<true> : independent_set_kernel<false>;
   return launch("independent_set", kernel, shape, stream, args);
 }
 

@@ -1,8 +1,9 @@
-// Starts kernels, and turns what CUDA says about that into a Status. Launches are asynchronous: an
-// error inside a kernel surfaces at a later call, as always with CUDA.
+// Starts kernels, clears memory, and turns what CUDA says about that into a Status. All of it is
+// asynchronous: an error inside a kernel surfaces at a later call, as always with CUDA.
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 #include "cuda/device/portable.cuh"
@@ -31,8 +32,18 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
   const auto identity = reinterpret_cast<const void*>(kernel);
   if (!simt::allow_dynamic_shared(identity, shape.shared_bytes))
     return Status::cuda_error(std::string(name) + ": too much shared memory");
-  simt::launch({name, identity, shape.grid, shape.block, shape.shared_bytes, stream},
-               [&] { kernel(arguments...); });
+  simt::Graph::take([=] {
+    simt::launch({name, identity, shape.grid, shape.block, shape.shared_bytes, stream},
+                 [&] { kernel(arguments...); });
+  });
+  return Status::success();
+}
+
+inline Status clear(const char*, void* memory, int64_t bytes, Stream) {
+  simt::Graph::take([=] {
+    std::memset(memory, 0, static_cast<size_t>(bytes));
+    simt::count_launch();
+  });
   return Status::success();
 }
 
@@ -46,7 +57,7 @@ inline Status cuda_status(const char* name, cudaError_t error) {
 template <class... Parameters, class... Arguments>
 Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
               Stream stream, const Arguments&... arguments) {
-  constexpr size_t kWithoutAsking = 48 << 10;
+  constexpr size_t kWithoutAsking = 16 << 10;  // with 32 KB of static shared memory at most
   if (shape.shared_bytes > kWithoutAsking) {
     const cudaError_t error = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
@@ -58,6 +69,11 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   return cuda_status(name, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+// Sets bytes of device memory to 0, in the order of the stream; a CUDA graph records it.
+inline Status clear(const char* name, void* memory, int64_t bytes, Stream stream) {
+  return cuda_status(name, cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream));
 }
 
 #endif

@@ -9,4 +9,7 @@ namespace unmask::cuda {
 // by a draw, where the row has a finite maximum. Same stream, nothing else is written.
 Status draw_tokens(const TopKConfidenceArgs& args, Stream stream);
 
+// The same in one launch, for a caller whose next kernel begins with device/finish_draw.cuh.
+Status draw_unfinished(const TopKConfidenceArgs& args, Stream stream);
+
 }  // namespace unmask::cuda

@@ -29,11 +29,10 @@ at::Tensor from_heads(const OptionalTensor& out, const at::Tensor& query, const 
                                view("attn_mask", attn_mask), view("out", out), scale));
 
   const at::Tensor scores = scores_for(args, out, query);
-  at::Tensor workspace;
-  if (query.is_cpu()) {
-    workspace = at::empty({attention_scores_workspace(args)}, query.options().dtype(at::kFloat));
-    args.workspace = workspace.mutable_data_ptr<float>();
-  }
+  const int64_t floats =
+      on_cpu(query) ? attention_scores_workspace(args) : cuda_attention_scores_workspace(args);
+  const at::Tensor workspace = at::empty({floats}, query.options().dtype(at::kFloat));
+  args.workspace = workspace.mutable_data_ptr<float>();
   run(query, args, cpu::attention_scores, cuda::attention_scores);
   return scores;
 }

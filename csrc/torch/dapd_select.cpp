@@ -27,10 +27,14 @@ at::Tensor dapd_select(const at::Tensor& confidence, const at::Tensor& token,
     return at::empty({args.batch, args.nodes}, confidence.options().dtype(type));
   };
   at::Tensor selected = per_node(at::kBool);
-  at::Tensor priority = per_node(at::kFloat), eligible = per_node(at::kBool);  // scratch
   args.selected = selected.mutable_data_ptr<bool>();
-  args.priority = priority.mutable_data_ptr<float>();
-  args.eligible = eligible.mutable_data_ptr<bool>();
+  at::Tensor priority, eligible;  // scratch
+  if (on_cpu(confidence)) {
+    priority = per_node(at::kFloat);
+    eligible = per_node(at::kBool);
+    args.priority = priority.mutable_data_ptr<float>();
+    args.eligible = eligible.mutable_data_ptr<bool>();
+  }
   run(confidence, args, cpu::dapd_select, cuda::dapd_select);
   return selected;
 }

@@ -21,6 +21,11 @@ std::tuple<at::Tensor, at::Tensor> graph_of(const at::Tensor& scores, const at::
   at::Tensor degree = at::empty({args.batch, args.nodes}, scores.options());
   args.conflict = conflict.mutable_data_ptr<int32_t>();
   args.degree = degree.mutable_data_ptr<float>();
+  at::Tensor row_sum;  // scratch
+  if (args.normalize && !on_cpu(scores)) {
+    row_sum = at::empty(degree.sizes(), degree.options());
+    args.row_sum = row_sum.mutable_data_ptr<float>();
+  }
   run(scores, args, cpu::dependency_graph, cuda::dependency_graph);
   return {conflict, degree};
 }

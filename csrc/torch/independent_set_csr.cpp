@@ -18,7 +18,9 @@ at::Tensor independent_set_csr(const at::Tensor& indptr, const at::Tensor& indic
     return at::empty({size}, priority.options().dtype(type));
   };
   at::Tensor selected = make(args.nodes, at::kBool);
-  at::Tensor workspace = make(independent_set_csr_workspace(args), at::kByte);
+  at::Tensor workspace = make(on_cpu(priority) ? independent_set_csr_workspace(args)
+                                               : independent_set_csr_cuda_workspace(args),
+                              at::kByte);
   args.selected = selected.mutable_data_ptr<bool>();
   args.workspace = workspace.mutable_data_ptr();
   run(priority, args, cpu::independent_set_csr, cuda::independent_set_csr);

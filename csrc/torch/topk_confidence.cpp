@@ -40,6 +40,11 @@ TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTe
   args.probs = probs.mutable_data_ptr<float>();
   args.entropy = entropy.mutable_data_ptr<float>();
   args.logsumexp = logsumexp.mutable_data_ptr<float>();
+  at::Tensor workspace;
+  if (!on_cpu(logits)) {
+    workspace = at::empty({topk_confidence_workspace(args)}, logits.options().dtype(at::kByte));
+    args.workspace = workspace.mutable_data_ptr();
+  }
   run(logits, args, cpu::topk_confidence, cuda::topk_confidence);
   return result;
 }

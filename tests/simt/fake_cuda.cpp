@@ -104,6 +104,7 @@ TORCH_LIBRARY(fake_cuda, m) {
   m.def("current_at_launch() -> int", [] { return current_at_launch; });
   m.def("stream_of_last_launch() -> int",
         [] { return reinterpret_cast<int64_t>(simt::last_stream()); });
+  m.def("launches() -> int", [] { return static_cast<int64_t>(simt::launches()); });
 }
 TORCH_LIBRARY_IMPL(fake_cuda, CPU, m) { m.impl("to_cuda", &to_cuda); }
 TORCH_LIBRARY_IMPL(fake_cuda, CUDA, m) { m.impl("to_cpu", &to_cpu); }

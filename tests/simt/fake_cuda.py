@@ -42,6 +42,16 @@ assert cuda.to_cpu(text).tolist() == [[5, 1, 6, 9]]
 assert cuda.to_cpu(count).tolist() == [2]
 assert ops.masked_positions(tokens, 9).device.type == "cpu"
 
+# A step of DAPD is five launches at most, and leaves its result on the device.
+text = cuda.to_cuda(tokens, 1)
+logits, scores = cuda.to_cuda(torch.eye(4)[None], 1), cuda.to_cuda(torch.rand(1, 4, 4), 1)
+launches = cuda.launches()
+_, remaining, _ = ops.dapd_step_(
+    text, logits, scores, positions=positions, mask_id=9, normalize=True, temperature=0.1
+)
+assert cuda.launches() - launches == 5, cuda.launches() - launches
+assert cuda.to_cpu(remaining).item() == (cuda.to_cpu(text) == 9).sum() < 3
+
 # Arguments on two devices are refused before anything runs.
 refusal = ""
 try:

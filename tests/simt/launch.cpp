@@ -11,6 +11,7 @@ namespace {
 struct KernelLimits {
   std::map<const void*, size_t> dynamic_shared;
   const void* stream = nullptr;
+  uint64_t launches = 0;
 };
 
 KernelLimits& limits() {
@@ -140,10 +141,13 @@ bool allow_dynamic_shared(const void* kernel, size_t bytes) {
 }
 
 const void* last_stream() { return limits().stream; }
+uint64_t launches() { return limits().launches; }
+void count_launch() { ++limits().launches; }
 
 void run_grid(const Launch& what, void (*body)(void*), void* context) {
   check(what);
   limits().stream = what.stream;
+  count_launch();
   BlockRun& run = block_run();
   run.launch = what;
   run.body = body;

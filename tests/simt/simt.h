@@ -11,6 +11,7 @@
 
 #include "atomics.h"
 #include "engine.h"
+#include "graph.h"
 #include "intrinsics.h"
 #include "tensor_core.h"
 #include "vector_types.h"

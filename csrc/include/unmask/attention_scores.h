@@ -18,6 +18,8 @@ struct AttentionMask {
 // Attention between masked positions, from queries and keys: nothing of size length^2 is made.
 // Products are scaled, then masked; all arithmetic is float32. A NaN product is a forbidden key, a
 // +inf one counts as the largest float, and a query whose every key is forbidden attends to none.
+// A position outside of the text is an error on the CPU before anything is written, and padding on
+// CUDA, where nobody can be told. A score has the same bits in any batch, with any padding.
 struct AttentionScoresArgs {
   const void* query;         // [batch, query_heads, length, head_dim]; unit stride inside
   const void* key;           // [batch, key_heads, length, head_dim]; unit stride inside
@@ -27,7 +29,8 @@ struct AttentionScoresArgs {
                              // not finite: this query attends to nothing
   AttentionMask mask;
   float* scores;     // [batch, nodes, nodes]  out: entry (i, j) is attention of node i to node j
-  float* workspace;  // attention_scores_workspace(args) floats
+  float* workspace;  // 16-byte aligned; floats: attention_scores_workspace(args) on the CPU,
+                     // cuda_attention_scores_workspace(args) on CUDA
   DType type;        // of query and key
   int64_t batch;
   int64_t query_heads;  // a multiple of key_heads
@@ -64,6 +67,9 @@ Status validate(const AttentionScoresFromProbsArgs& args);
 // Scratch that cpu::attention_scores needs, in floats. It does not depend on the executor, whose
 // matmul_nt is called from inside the bodies of its parallel_for.
 int64_t attention_scores_workspace(const AttentionScoresArgs& args);
+
+// Scratch that cuda::attention_scores needs, in floats.
+int64_t cuda_attention_scores_workspace(const AttentionScoresArgs& args);
 
 namespace cpu {
 Status attention_scores(const AttentionScoresArgs& args, const Executor& executor = {});

@@ -8,8 +8,9 @@
 
 namespace [[gnu::visibility("default")]] unmask {
 
-// Reveal: write the chosen tokens into the sequence. A position outside [-1, length) is refused on
-// the CPU before anything is written, and left alone on CUDA, where nobody can be told.
+// Reveal: write the chosen tokens into the sequence. A position outside [-1, length), or a token
+// that `tokens` cannot hold, is refused on the CPU before anything is written, and left alone on
+// CUDA, where nobody can be told.
 struct CommitArgs {
   void* tokens;              // [batch, length]  in and out; int64 or int32
   const int32_t* positions;  // [batch, nodes]   -1 pads; distinct within a row

@@ -28,8 +28,8 @@ struct DapdSelectArgs {
   const int32_t* remaining;   // [batch]  masks left before this step
   const int32_t* gen_length;  // [batch]  masks at the start
   bool* selected;             // [batch, nodes]  out
-  float* priority;            // [batch, nodes]  scratch
-  bool* eligible;             // [batch, nodes]  scratch
+  float* priority;            // [batch, nodes]  scratch; on the CPU only
+  bool* eligible;             // [batch, nodes]  scratch; on the CPU only
   Order order;
   Late late;
   float precommit;       // nodes at least this confident are taken, unscanned; infinity: none

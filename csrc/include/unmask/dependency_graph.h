@@ -22,6 +22,7 @@ struct DependencyGraphArgs {
   const float* row_tau;      // [batch]                null: `tau`
   int32_t* conflict;         // [batch, nodes, words]  out: bit j of row i: j excludes i
   float* degree;             // [batch, nodes]         out: sum_j D_ij
+  float* row_sum;            // [batch, nodes]         scratch; on CUDA with `normalize` only
   int64_t batch;
   int64_t nodes;
   float tau;

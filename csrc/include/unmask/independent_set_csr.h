@@ -15,18 +15,19 @@ struct IndependentSetCsrArgs {
   const float* priority;   // [nodes]      higher is visited first, NaN last
   const bool* eligible;    // [nodes]      who may be taken; null: everyone
   bool* selected;          // [nodes]      out
-  void* workspace;         // independent_set_csr_workspace(args) bytes, 16-byte aligned
+  void* workspace;         // as many bytes as its backend asks for below, 16-byte aligned
   DType indptr_type;
   int64_t nodes;  // <= 2^31 - 1
   int64_t entries;
-  bool symmetric;  // j in row i means i in row j; the caller's promise, and faster: only rows of
-                   // nodes that are taken are read, as the lists of whom they exclude
+  bool symmetric;  // j in row i means i in row j; the caller's promise, and faster on the CPU: only
+                   // rows of nodes that are taken are read, as the lists of whom they exclude
 };
 
 Status validate(const IndependentSetCsrArgs& args);
 
-// Scratch, in bytes.
+// Scratch of each backend, in bytes.
 int64_t independent_set_csr_workspace(const IndependentSetCsrArgs& args);
+int64_t independent_set_csr_cuda_workspace(const IndependentSetCsrArgs& args);
 
 // The same scan as independent_set. An index outside [0, nodes), or a row outside [0, entries], is
 // an error on the CPU if the scan meets it, and ignored on CUDA.

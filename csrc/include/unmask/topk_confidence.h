@@ -48,10 +48,16 @@ struct TopKConfidenceArgs {
   float* probs;       // [batch, nodes, k]  out: their un-tempered probabilities
   float* entropy;     // [batch, nodes]     out: nats
   float* logsumexp;   // [batch, nodes]     out: of logit_scale * logits
+
+  void* workspace;  // topk_confidence_workspace(args) bytes, 16-byte aligned; the CPU needs none
 };
 
 Status validate(const LogitRows& rows);
 Status validate(const TopKConfidenceArgs& args);
+
+// Scratch of the CUDA backend, in bytes: where rows are few, several blocks share one and meet
+// there. 0 where each row has a block of its own. Shapes alone decide; no pointer is looked at.
+int64_t topk_confidence_workspace(const TopKConfidenceArgs& args);
 
 namespace cpu {
 Status topk_confidence(const TopKConfidenceArgs& args, const Executor& executor = {});

@@ -23,12 +23,13 @@ def attention_scores(
     Entry (i, j) is ``weight`` times the mean over query heads of
     ``softmax(scale * q_i . k_j + mask)``, the softmax running over **all** L keys. Query head h
     uses key head ``h // (Hq // Hkv)``. Arithmetic is float32 whatever the input type; heads are
-    added in ascending order.
+    added in an order that depends on nothing but their number.
 
     Args:
         query: [B, Hq, L, D] float32, bfloat16 or float16, any strides but 1 over D; after RoPE.
         key: [B, Hkv, L, D], same type; Hq is a multiple of Hkv.
-        positions: [B, N] int32 from :func:`unmask.masked_positions`; -1 pads.
+        positions: [B, N] int32 from :func:`unmask.masked_positions`; -1 pads, and on a GPU any
+            position that does not exist.
         scale: default ``1 / sqrt(D)``.
         lse: [B, Hq, L] float32, the log-sum-exp over all keys of what the softmax sees, if the
             attention kernel returned it: then only masked keys are multiplied. A value that is
@@ -76,7 +77,7 @@ def attention_scores_from_probs(
 
     Args:
         probs: [B, H, L, L] float32, bfloat16 or float16, any strides; NaN counts as 0.
-        positions: [B, N] int32; -1 pads.
+        positions: [B, N] int32; -1 pads, and on a GPU any position that does not exist.
         out: [B, N, N] float32, contiguous: added into, so layers accumulate.
         weight: of this call, for example 1 / layers.
 

@@ -22,7 +22,7 @@ def independent_set_csr(
         priority: [N] float32. Higher is visited first, ties to the lower index, NaN last.
         eligible: [N] bool, who may be taken; default: everyone.
         symmetric: the promise that j is in row i exactly when i is in row j. It is not checked.
-            Faster: a taken node strikes out its own row, and no other row is read.
+            Faster on the CPU: a taken node strikes out its own row, and no other row is read.
 
     Returns:
         [N] bool.

@@ -7,11 +7,15 @@ Every function here equals the composition of the operators, to the bit:
 3. ``select`` with the function's rule, or ``dependency_graph`` and ``dapd_select``;
 4. ``commit_`` into ``tokens``.
 
-The host reads nothing back, so a step may be captured in a CUDA graph. What all of them take:
-:class:`StepOptions`; what all of them return: :class:`StepResult`; what all of them raise:
-ValueError for a shape, dtype, device, stride, word or number that is not as documented (before any
-token is written; on the CPU also for a position outside the sequence), NotImplementedError beyond
-N = 8192 nodes or V = 2**20 tokens.
+The host reads nothing back, and tensors of the documented type are used where they lie, so that a
+step may be captured in a CUDA graph and replayed with other contents. A list in ``suppress_tokens``
+is copied to the device at every call: a capture needs a tensor there. Numbers in ``seed`` and
+``step`` become part of the graph.
+
+What all of them take: :class:`StepOptions`; what all of them return: :class:`StepResult`; what all
+of them raise: ValueError for a shape, dtype, device, stride, word or number that is not as
+documented (before any token is written; on the CPU also for a position outside the sequence),
+NotImplementedError beyond N = 8192 nodes or V = 2**20 tokens.
 """
 
 from collections.abc import Sequence
@@ -279,6 +283,8 @@ def _counts(name: str, counts: Tensor | None) -> Tensor | None:
         return None
     if not isinstance(counts, Tensor):
         raise ValueError(f"{name} must be an integer tensor [B], got {counts!r}")
+    if counts.dtype == torch.int32:
+        return dense(counts)
     return whole_numbers(name, counts).to(torch.int32)
 
 

@@ -110,3 +110,24 @@ SIMT_TEST(commit_takes_positions_outside_for_padding) {
   REQUIRE(cuda::commit(args, nullptr).ok());
   REQUIRE(count[0] == 1 && tokens[3] == 5 && tokens[0] == kMask);
 }
+
+SIMT_TEST(commit_writes_no_token_that_does_not_fit) {
+  Array<int32_t> tokens(3, int32_t{kMask}), positions(3), count(1);
+  Array<int64_t> token(3);
+  Array<bool> selected(3, true);
+  for (int i = 0; i < 3; ++i) positions[i] = i;
+  token[0] = int64_t{1} << 31;
+  token[1] = (int64_t{1} << 32) + 5;
+  token[2] = 0x7fffffff;
+  CommitArgs args{};
+  args.tokens = tokens.get();
+  args.positions = positions.get();
+  args.token = token.get();
+  args.selected = selected.get();
+  args.committed = count.get();
+  args.token_type = DType::kInt32;
+  args.token_stride = args.length = args.nodes = 3;
+  args.batch = 1;
+  REQUIRE(cuda::commit(args, nullptr).ok());
+  REQUIRE(count[0] == 1 && tokens[0] == kMask && tokens[1] == kMask && tokens[2] == 0x7fffffff);
+}
