@@ -69,12 +69,12 @@ OTHERS: list[Strategy] = [
 @pytest.mark.parametrize("strategy", STATELESS, ids=repr)
 @pytest.mark.parametrize("change", [lambda inputs: inputs, with_ties], ids=["random", "ties"])
 def test_equals_the_rule_in_plain_python(
-    strategy: Strategy, change: Callable[[StepInputs], StepInputs]
+    strategy: Strategy, change: Callable[[StepInputs], StepInputs], rng: torch.Generator
 ) -> None:
-    rng = torch.Generator().manual_seed(0)
     counts = []
+    stop = torch.tensor([LENGTH, 20, LENGTH], device=rng.device)
     for _ in range(4):
-        inputs = change(random_inputs(rng, strategy, stop=torch.tensor([LENGTH, 20, LENGTH])))
+        inputs = change(random_inputs(rng, strategy, stop=stop))
         selected = strategy.select(strategy.observe(inputs))
         assert torch.equal(selected, reference(strategy, [inputs]))
         counts += selected.sum(-1).tolist()
@@ -103,29 +103,29 @@ def test_dawn_remembers_how_sure_a_token_was_when_it_was_revealed() -> None:
 TEXTS = [[1, 2, 3, 4, 5, 6], [7, MASK, 8], [4]]
 
 
-def padded() -> tuple[Tensor, Tensor]:
+def padded(device: Any = "cpu") -> tuple[Tensor, Tensor]:
     most = max(map(len, TEXTS))
     given = torch.tensor([text + [0] * (most - len(text)) for text in TEXTS])
     real = torch.tensor([[1] * len(text) + [0] * (most - len(text)) for text in TEXTS])
-    return given, real
+    return given.to(device), real.to(device)
 
 
 @pytest.mark.parametrize("strategy", [*STATELESS, *OTHERS], ids=repr)
 @pytest.mark.parametrize("block_length", [None, 4])
 def test_a_row_decodes_alike_alone_and_in_a_padded_batch(
-    strategy: Strategy, block_length: int | None
+    strategy: Strategy, block_length: int | None, device: torch.device
 ) -> None:
-    model, (given, real) = Placed(), padded()
-    seeds = torch.tensor([3, 4, 5])
+    model, (given, real) = Placed().to(device), padded(device)
+    seeds = torch.tensor([3, 4, 5], device=device)
     shared: dict[str, Any] = {"block_length": block_length, "strategy": strategy}
     out = generate(model, given, 8, attention_mask=real, seed=seeds, **shared)
     for b, text in enumerate(TEXTS):
-        alone = generate(model, torch.tensor([text]), 8, seed=seeds[b : b + 1], **shared)
+        alone = generate(
+            model, torch.tensor([text], device=device), 8, seed=seeds[b : b + 1], **shared
+        )
         row = alone.sequences[0].tolist()
         assert MASK not in row
-        assert [token for token, given in zip(row, text, strict=False) if given != MASK] == [
-            token for token in text if token != MASK
-        ]
+        assert all(now == was for now, was in zip(row, text, strict=False) if was != MASK)
         assert out.sequences[b].tolist()[: len(row)] == row
         if isinstance(strategy, PUNT):  # a pass per bit of the batch's widest row
             assert out.steps[b] >= alone.steps[0]
@@ -134,10 +134,12 @@ def test_a_row_decodes_alike_alone_and_in_a_padded_batch(
 
 
 @pytest.mark.parametrize("strategy", [*STATELESS, *OTHERS], ids=repr)
-def test_traces_and_end_tokens_work_with_every_decoder(strategy: Strategy) -> None:
+def test_traces_and_end_tokens_work_with_every_decoder(
+    strategy: Strategy, device: torch.device
+) -> None:
     out = generate(
-        Placed(),
-        torch.tensor([[1, 2], [3, 4]]),
+        Placed().to(device),
+        torch.tensor([[1, 2], [3, 4]], device=device),
         10,
         strategy=strategy,
         eos_token_id=[3],

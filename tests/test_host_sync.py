@@ -7,20 +7,34 @@ from typing import Any
 import pytest
 import torch
 import unmask
-from models import MASK, Scripted, Transformer
+from models import MASK, Placed, Scripted
 from torch.utils._python_dispatch import TorchDispatchMode
 from unmask import (
     DAPD,
+    DAWN,
     KLASS,
+    PUNT,
+    WINO,
+    CreditDecoding,
+    CumulativeDependency,
+    DreamOrigin,
+    Entropy,
     EntropyBound,
     Factor,
+    Hierarchy,
+    LocalLeap,
+    LoPA,
+    Margin,
+    PrefixEntropy,
     Random,
+    ReMDM,
     Strategy,
     Threshold,
     TopConfidence,
     generate,
 )
 from unmask.decoding.host import CompletionFlag
+from unmask.schedules import Cosine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,7 +98,7 @@ def test_reads_that_are_no_operation_on_the_cpu_are_not_written_either(place: st
             if isinstance(node, ast.Call)
         ]
         names = {call.attr for call in calls if isinstance(call, ast.Attribute)}
-        assert not names & {"item", "tolist", "cpu", "numpy", "synchronize", "nonzero"}
+        assert not names & {"item", "tolist", "cpu", "numpy", "synchronize", "nonzero", "as_tensor"}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +113,23 @@ def test_reads_that_are_no_operation_on_the_cpu_are_not_written_either(place: st
         DAPD.staged(),
         DAPD.direct(),
         DAPD.confident_first(late="switch", edge="rowsum", normalize=True),
+        DAPD(reuse=2),
+        CumulativeDependency(),
+        CreditDecoding(),
+        DAWN(),
+        DAWN(anchors="current"),
+        DreamOrigin(steps=5),
+        Entropy(alg_temp=0.5),
+        Hierarchy(),
+        LocalLeap(),
+        LoPA(),
+        Margin(schedule=Cosine(), steps=6),
+        PUNT(),
+        PrefixEntropy(),
+        Random(schedule=Cosine(), steps=6),
+        ReMDM(steps=6),
+        ReMDM(steps=6, variant="conf"),
+        WINO(),
     ],
     ids=repr,
 )
@@ -106,7 +137,7 @@ def test_generate_reads_nothing_on_the_host(strategy: Strategy) -> None:
     given = torch.tensor([[0, 1, MASK], [2, 3, 4]])
     with HostReads() as reads:
         out = generate(
-            Transformer(),
+            Placed(),
             given,
             12,
             block_length=5,

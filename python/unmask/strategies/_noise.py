@@ -7,6 +7,8 @@ Source: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2
 import torch
 from torch import Tensor
 
+from unmask.strategies._sequence import on_device
+
 # First words of the counter, one per use. Drawing tokens has token / 4 there, far below.
 SELECT, GUMBEL, REVEAL, REMASK = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC
 
@@ -25,9 +27,9 @@ def uniform(positions: Tensor, seed: int | Tensor, step: int | Tensor, domain: i
     """
     device = positions.device
     per_request = isinstance(seed, Tensor)
-    key = torch.as_tensor(seed, dtype=torch.int64, device=device).reshape(-1, 1)
+    key = seed.long().reshape(-1, 1) if isinstance(seed, Tensor) else on_device(seed, device)
     row = torch.arange(len(positions), device=device).unsqueeze(-1)
-    now = torch.as_tensor(step, dtype=torch.int64, device=device).reshape(1, 1)
+    now = on_device(step, device).unsqueeze(-1)
     shape = positions.shape
     counter = [
         torch.full(shape, domain, dtype=torch.int64, device=device),

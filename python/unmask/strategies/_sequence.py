@@ -1,6 +1,14 @@
 """From nodes to positions and back."""
 
+import torch
 from torch import Tensor
+
+
+def on_device(number: int | Tensor, device: torch.device) -> Tensor:
+    """A whole number as int64 [1] on the device; filled there, because a copy would wait."""
+    if isinstance(number, Tensor):
+        return number.to(device=device, dtype=torch.int64).reshape(1)
+    return torch.full((1,), number, dtype=torch.int64, device=device)
 
 
 def scatter_nodes(values: Tensor, positions: Tensor, length: int, fill: float = 0) -> Tensor:

@@ -16,6 +16,7 @@ from unmask import ops
 from unmask._checks import require_count, require_number
 from unmask.strategies._noise import GUMBEL, REVEAL, uniform
 from unmask.strategies._ranking import take_top
+from unmask.strategies._sequence import on_device
 from unmask.strategies.base import StepInputs, Strategy
 from unmask.strategies.pace import Pace
 
@@ -86,7 +87,7 @@ class DreamOrigin(Strategy):
 
     def select(self, inputs: StepInputs) -> Tensor:
         """Which nodes to reveal: bool [B, N]."""
-        step = torch.as_tensor(inputs.step, device=inputs.positions.device).double().reshape(())
+        step = on_device(inputs.step, inputs.positions.device).double()
         pace = (1 - self.eps) / self.steps
         now = (1 - step * pace).clamp(min=self.eps)
         share = torch.where(step >= self.steps - 1, 1.0, pace / now)

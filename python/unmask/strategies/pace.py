@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unmask._checks import require_count
 from unmask.schedules import Schedule
+from unmask.strategies._sequence import on_device
 from unmask.strategies.base import StepInputs, Strategy
 
 
@@ -56,6 +57,5 @@ class Pace(Strategy):
                 f"handed on by observe, got {inputs.state!r}"
             )
         targets = inputs.state
-        step = torch.as_tensor(inputs.step, device=targets.device).reshape(1)
-        now = step.clamp(max=targets.shape[1] - 1)
+        now = on_device(inputs.step, targets.device).clamp(max=targets.shape[1] - 1)
         return (inputs.remaining - targets.index_select(1, now).squeeze(1)).clamp(min=1)
