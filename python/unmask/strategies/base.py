@@ -162,7 +162,7 @@ class Strategy(ABC):
     that, and keep the promise that every row with a mask reveals at least one token:
 
         >>> @dataclass(frozen=True)
-        ... class Margin(Strategy):
+        ... class Lead(Strategy):
         ...     '''Reveal where the best token leads the second best by far.'''
         ...
         ...     margin: float = 0.5
