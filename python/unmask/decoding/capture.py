@@ -10,7 +10,7 @@ from torch import Tensor
 Replay = Callable[[], object]
 Recorder = Callable[[Callable[[], object]], Replay]
 
-MOST_GRAPHS = 4  # an allocator that hands out addresses in turns needs two
+MOST_GRAPHS = 8  # places that are watched; logits and scores may each take turns between two
 
 
 class Captured:
