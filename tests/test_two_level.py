@@ -168,7 +168,9 @@ def test_filters_are_refused(options: dict[str, Any], device: torch.device) -> N
     with pytest.raises(ValueError, match=message):
         unmask.threshold_step_(tokens, logits, mask_id=0, sampler="two_level", **options)
     with pytest.raises(ValueError, match=message):
-        unmask.generate(lambda *_, **__: logits, tokens, mask_token_id=0, sampler="two_level", **options)
+        unmask.generate(
+            lambda *_, **__: logits, tokens, mask_token_id=0, sampler="two_level", **options
+        )
 
 
 def test_unknown_words_are_refused(device: torch.device) -> None:

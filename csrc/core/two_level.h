@@ -1,6 +1,7 @@
 // Exact sampling that reads little of a row: by rejection from an envelope that adapts.
 //
-// A row is cut into parts of 64 tokens. Each has a slot, an integer that is at least what its tokens
+// A row is cut into parts of 64 tokens: bounds of larger ones, of tiles say, are so loose that most of
+// a row would be read. Each has a slot, an integer that is at least what its tokens
 // weigh together (core/token_mass.h); at first 64 times the weight of an upper bound of its largest
 // logit. An attempt takes a point u, uniform below the sum of all slots. It lies in one slot, at an
 // offset o; only now that part is read. If o is below the part's true mass the attempt is accepted:
@@ -31,18 +32,29 @@ namespace unmask::two_level {
 
 inline constexpr int kPartTokens = 64;
 inline constexpr int kPartsPerTile = kTile / kPartTokens;
+inline constexpr int kStretch = 8;  // tokens that lie side by side
+inline constexpr int kToNextStretch = kStretch * kPartsPerTile;
 inline constexpr int kAttemptsPerRound = 8;
 
 UNMASK_HOST_DEVICE int64_t parts_of(int64_t vocab) {
   return (vocab + kTile - 1) / kTile * kPartsPerTile;
 }
 
-// A part's tokens are 8 stretches of 8: what whole lanes of a CUDA warp read, whatever the type.
-// i-th token of a part, ascending; it may lie behind the vocabulary.
+// A part's tokens are 8 stretches of its tile, 128 tokens apart. So each lane of a CUDA warp that
+// reads a tile, of whatever type, has tokens of one part only.
+//
+// The i-th token of a part, ascending; it may lie behind the vocabulary.
 UNMASK_HOST_DEVICE int64_t token_of(int64_t part, int i) {
-  constexpr int kStretch = 8;
   const int64_t first = part / kPartsPerTile * kTile + part % kPartsPerTile * kStretch;
-  return first + i / kStretch * (kStretch * kPartsPerTile) + i % kStretch;
+  return first + i / kStretch * kToNextStretch + i % kStretch;
+}
+
+// And back.
+UNMASK_HOST_DEVICE int64_t part_of(int64_t token) {
+  return token / kTile * kPartsPerTile + token / kStretch % kPartsPerTile;
+}
+UNMASK_HOST_DEVICE int place_of(int64_t token) {
+  return static_cast<int>(token % kTile / kToNextStretch * kStretch + token % kStretch);
 }
 
 // The upper half of the order_key of a part's largest logit stands for all logits that share it.

@@ -12,13 +12,14 @@ namespace {
 using two_level::kAttemptsPerRound;
 using two_level::kPartsPerTile;
 using two_level::kPartTokens;
+using two_level::kStretch;
 
 constexpr int64_t kMaxParts = kMaxVocab / kPartTokens;
 constexpr int kGroupsPerTile = kTile / kGroup;
 
 // The largest logit of each part of a tile, as far as this group has it.
 UNMASK_MULTIVERSION void raise_to_group(const Group& group, float (&largest)[kPartsPerTile]) {
-  constexpr int kAcross = kTile / 8;  // from a stretch of a part to its next
+  constexpr int kAcross = two_level::kToNextStretch;
   float across[kAcross];
 #pragma omp simd
   for (int v = 0; v < kAcross; ++v) {
@@ -27,7 +28,8 @@ UNMASK_MULTIVERSION void raise_to_group(const Group& group, float (&largest)[kPa
     across[v] = most;
   }
   for (int part = 0; part < kPartsPerTile; ++part)
-    for (int v = 0; v < 8; ++v) largest[part] = std::max(largest[part], across[8 * part + v]);
+    for (int v = 0; v < kStretch; ++v)
+      largest[part] = std::max(largest[part], across[kStretch * part + v]);
 }
 
 struct Resolved {

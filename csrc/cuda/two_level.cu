@@ -26,8 +26,9 @@ namespace {
 
 constexpr int kWarps = two_level::kAttemptsPerRound;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kPerLane = two_level::kPartTokens / kWarp;
+constexpr int kPerLane = 2;  // tokens of a part
 
+static_assert(kPerLane * kWarp == two_level::kPartTokens);
 static_assert(kMaxVocab / two_level::kPartTokens * sizeof(uint64_t) <= kSharedBytes - 1024);
 
 struct TwoLevelDraw {
@@ -99,10 +100,8 @@ __device__ __forceinline__ uint64_t suppressed_bits(const TopKConfidenceArgs& ar
   uint32_t low = 0, high = 0;
   for (int64_t i = lane_id(); i < args.suppress_count; i += kWarp) {
     const int64_t token = args.suppress_tokens[i];
-    const int64_t distance = token - two_level::token_of(part, 0);
-    // A part has the tokens of its tile that lie in its eighth of 128.
-    if (distance < 0 || distance >= kTile || distance % 128 >= 8) continue;
-    const int place = static_cast<int>(distance / 128 * 8 + distance % 8);
+    if (token < 0 || token >= args.rows.vocab || two_level::part_of(token) != part) continue;
+    const int place = two_level::place_of(token);
     (place < 32 ? low : high) |= 1u << place % 32;
   }
   low = __reduce_or_sync(kWholeWarp, low);
@@ -118,6 +117,7 @@ __device__ __forceinline__ void resolve(const TopKConfidenceArgs& args, const T*
   const uint64_t offset = attempt.offset;
   const uint64_t never_drawn = args.suppress_count > 0 ? suppressed_bits(args, part) : 0;
   uint64_t masses[kPerLane], mine = 0;
+#pragma unroll
   for (int i = 0; i < kPerLane; ++i) {
     const int place = lane_id() * kPerLane + i;
     const int64_t token = two_level::token_of(part, place);
@@ -132,10 +132,9 @@ __device__ __forceinline__ void resolve(const TopKConfidenceArgs& args, const T*
     if (offset >= whole) attempt.token = -1;
   }
   if (offset >= end || end - offset > mine) return;
-  uint64_t passed = end - mine;
-  int i = 0;
-  while (passed + masses[i] <= offset) passed += masses[i++];
-  attempt.token = static_cast<int>(two_level::token_of(part, lane_id() * kPerLane + i));
+  const bool first = offset < end - mine + masses[0];
+  attempt.token =
+      static_cast<int>(two_level::token_of(part, lane_id() * kPerLane + (first ? 0 : 1)));
 }
 
 template <class T>
