@@ -190,7 +190,10 @@ def test_a_fused_step_equals_the_operators(vocab: int, rng: torch.Generator) -> 
     start = torch.full((2, 20), 9, device=rng.device)
     scores = torch.rand(2, 20, 20, generator=rng, device=rng.device)
     options: dict[str, Any] = {
-        **{"mask_id": 9, "temperature": 0.7, "seed": 3, "sampler": "two_level"},
+        "mask_id": 9,
+        "temperature": 0.7,
+        "seed": 3,
+        "sampler": "two_level",
         "suppress_tokens": [9],
     }
     mine, theirs = start.clone(), start.clone()

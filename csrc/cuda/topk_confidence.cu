@@ -28,7 +28,6 @@
 #include <algorithm>
 
 #include "core/confidence_split.h"
-#include "core/two_level.h"
 #include "cuda/device/logit_rows.cuh"
 #include "cuda/device/top_tokens.cuh"
 #include "cuda/dispatch.h"
@@ -100,19 +99,6 @@ __device__ __forceinline__ void sum_slice(const Slice<T, kSuppress>& slice, floa
     slice.delegates[tile * kWarp + lane_id()] = delegate_of(mine);
     const TileSums sums = sum_tile(part, warp_largest(mine), scale_log2);
     if (lane_id() == 0) slice.sums[slice.first + tile] = sums;
-  }
-}
-
-// Before find_top() writes to the delegates. `keys` are those of the row.
-template <class T, bool kSuppress>
-__device__ __forceinline__ void leave_keys(const Slice<T, kSuppress>& slice, uint16_t* keys) {
-  constexpr int kParts = two_level::kPartsPerTile;
-  // The lanes that share a part: neighbours that read 4 tokens at once, or those at opposite ends of
-  // two loads of 8.
-  constexpr int kStep = kPerLoad<T> == 4 ? 2 : 1, kOther = kPerLoad<T> == 4 ? 1 : kWarp / 2;
-  for (int i = threadIdx.x; i < slice.count * kParts; i += blockDim.x) {
-    const int lane = i / kParts * kWarp + i % kParts * kStep;
-    keys[slice.first * kParts + i] = max(slice.delegates[lane], slice.delegates[lane + kOther]);
   }
 }
 
@@ -294,7 +280,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const float scale_log2 = in_bits(args.rows.logit_scale);
   sum_slice(slice, scale_log2);
   __syncthreads();
-  if (split.keys) leave_keys(slice, split.keys + cell * two_level::parts_of(args.rows.vocab));
+  if (split.keys) write_keys(slice, split.keys + cell * two_level::parts_of(args.rows.vocab));
   find_top(slice, static_cast<int>(args.k), shared.search);
   if (warp_id() == 0) {
     const TileSums without = sum_without(slice, shared.search.top[0], scale_log2);

@@ -9,7 +9,6 @@ from unmask.reference.logit_rows import NEVER, rows_of_nodes, usable
 from unmask.reference.philox import noise_words
 from unmask.reference.two_level import draw_in_two_levels
 
-
 INFINITY = float("inf")
 
 

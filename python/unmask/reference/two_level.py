@@ -1,8 +1,8 @@
-"""The two-level sampler on Python integers, part by part; its floats are float32, rounded once each.
+"""The two-level sampler on Python integers; its floats are float32, each rounded once.
 
 A part has 64 tokens of a tile of 1024: those with the same ``token // 8 % 16``. An attempt takes a
-point below the sum of all slots and is accepted when its offset lies below the true mass of the part
-it hits; the slots of rejected ones become true after every eighth attempt.
+point below the sum of all slots and is accepted when its offset lies below the true mass of the
+part it hits; the slots of rejected ones become true after every eighth attempt.
 """
 
 from bisect import bisect_right
