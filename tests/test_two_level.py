@@ -8,6 +8,7 @@ import unmask
 from logits import INF, NAN, awkward_rows, random_logits
 from torch import Tensor
 from unmask import arrays, reference, topk_confidence
+from unmask.reference.two_level import first_slots, token_masses
 
 
 def drawn(logits: Tensor, positions: Tensor | None = None, **options: Any) -> Tensor:
@@ -122,6 +123,16 @@ def test_seed_step_row_and_position_all_matter(device: torch.device) -> None:
     assert base.unique().numel() == 8
     for other in ({"seed": 1}, {"seed": 2**32}, {"step": 1}):
         assert (drawn(flat, **other) != base).all()
+
+
+def test_no_part_weighs_more_than_its_slot() -> None:
+    rng = torch.Generator().manual_seed(2)
+    for spread in (0.01, 3.0, 40.0):
+        logits = random_logits(3000, 64, rng=rng, spread=spread)
+        highest, factor = logits.max(), torch.tensor(0.7)
+        masses = token_masses(logits, highest, factor).sum(1)
+        slots = torch.tensor(first_slots(logits.amax(1), highest, factor))
+        assert (slots >= masses).all()
 
 
 def chi_square(token: Tensor, expected: Tensor) -> float:

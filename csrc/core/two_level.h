@@ -1,12 +1,12 @@
 // Exact sampling that reads little of a row: by rejection from an envelope that adapts.
 //
-// A row is cut into parts of 64 tokens: bounds of larger ones, of tiles say, are so loose that most of
-// a row would be read. Each has a slot, an integer that is at least what its tokens
-// weigh together (core/token_mass.h); at first 64 times the weight of an upper bound of its largest
-// logit. An attempt takes a point u, uniform below the sum of all slots. It lies in one slot, at an
-// offset o; only now that part is read. If o is below the part's true mass the attempt is accepted:
-// the token is the one at which the part's running mass, ids ascending, first exceeds o. Otherwise
-// the slot becomes the true mass.
+// A row is cut into parts of 64 tokens; bounds of whole tiles are so loose that most of a row would
+// be read. Each part has a slot, an integer that is at least what its tokens weigh together
+// (core/token_mass.h): at first 64 times the weight of an upper bound of its largest logit. An
+// attempt takes a point, uniform below the sum of all slots. It lies in one slot, at an offset; only
+// now that part is read. Below the part's true mass the attempt is accepted: the token is the one at
+// which the part's running mass, ids ascending, first exceeds the offset. Otherwise the slot becomes
+// the true mass.
 //
 // Whatever was rejected before, an accepted point is uniform over the true masses, because each of
 // them lies wholly within its slot: every token is drawn in proportion to its mass, exactly but for
@@ -62,8 +62,8 @@ UNMASK_HOST_DEVICE uint16_t short_key(float largest) {
   return static_cast<uint16_t>(order_key(largest) >> 16);
 }
 
-// The slot of a part that has not been read. The extra 2^-20 is for exp2, which may round a larger
-// argument to a smaller result.
+// The slot of a part that has not been read. The extra 2^-20 is for exp2, whose result may be smaller
+// for a larger argument, though by no more than its last bit.
 UNMASK_HOST_DEVICE uint64_t first_slot(uint16_t key, const TokenMass& mass) {
   constexpr uint16_t kNothing = 0x007f;  // of -inf: no usable token
   if (key <= kNothing) return 0;

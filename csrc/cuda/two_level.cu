@@ -1,16 +1,16 @@
 // Draws tokens by the two-level sampler: the same tokens as cpu/two_level.cpp, reading few of them.
 //
-//   in   logits of each node; ids[.., 0] and probs[.., 0], its most probable token; the short keys of
-//        the row's parts, which topk_confidence left in the workspace
+//   in   logits of each node; ids[.., 0] and probs[.., 0], its most probable token; the short keys
+//        of the row's parts, which topk_confidence left in the workspace
 //   out  token, confidence  [batch, nodes]  where the row has a finite maximum
 //
 // core/two_level.h says how and why. A block has a row, and its slots in shared memory. In a round
 // each of 8 warps makes one attempt: whoever owns the slots around its point says which part that
 // is, the warp reads the part, and the lowest number that was accepted wins.
 //
-// Cost: 2 bytes for every 64 tokens, and per round 8 parts of 128 or 256 bytes. A row takes one to
-// about ten rounds, one after the other; a row whose logits differ by less than their upper 16 bits
-// tell may be read as a whole.
+// Cost: 2 bytes for every 64 tokens, and per round 8 parts of 128 or 256 bytes. A row takes three or
+// four rounds one after the other, seldom more than ten; one whose logits differ by less than their
+// upper 16 bits tell may be read as a whole.
 #include "core/two_level.h"
 
 #include "core/confidence_split.h"

@@ -118,9 +118,9 @@ __device__ __forceinline__ Threshold kth_delegate(const uint16_t* delegates, int
 // `Tiles` are those of the block, see `Slice` of topk_confidence.cu: `count` of them, from tile
 // `first` of the vocabulary on, with `delegates` [count][32] and logit(token), never NaN.
 
-// What core/two_level.h knows of a part of 64 tokens: the larger delegate of the two lanes that share
-// it. Neighbours share one if they read 4 tokens at once; if they read 8, those half a warp apart.
-// `keys` are those of the row. Before find_top(), which writes to the delegates.
+// The short key of each part of core/two_level.h: the larger delegate of the two lanes that share it.
+// Those are neighbours if they read 4 tokens at once, and half a warp apart if they read 8. `keys`
+// are those of the row. To be called before find_top(), which writes to the delegates.
 template <class Tiles>
 __device__ __forceinline__ void write_keys(const Tiles& tiles, uint16_t* keys) {
   constexpr int kParts = two_level::kPartsPerTile;
