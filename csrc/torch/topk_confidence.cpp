@@ -24,8 +24,9 @@ TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTe
   args.rows.row_shift = row_shift;
   args.rows.row_offset = row_offset;
   raise_unless_ok(unmask::bind(args, view("logits", logits), view("positions", positions),
-                       view("suppress_tokens", suppress_tokens), view("seed", request_seeds),
-                       view("step", device_step), std::string(sampler)));
+                               view("suppress_tokens", suppress_tokens),
+                               view("seed", request_seeds), view("step", device_step),
+                               std::string(sampler)));
 
   const int64_t batch = args.rows.batch, nodes = args.rows.nodes;
   const auto floats = logits.options().dtype(at::kFloat);
