@@ -33,7 +33,7 @@ Status bind(IndependentSetCsrArgs& args, const TensorView& indptr, const TensorV
 Status bind(LogitRows& rows, const TensorView& logits, const TensorView& positions);
 Status bind(TopKConfidenceArgs& args, const TensorView& logits, const TensorView& positions,
             const TensorView& suppress_tokens, const TensorView& request_seeds,
-            const TensorView& device_step);
+            const TensorView& device_step, const std::string& sampler);
 Status bind(KlDivergenceArgs& args, const TensorView& logits, const TensorView& previous,
             const TensorView& positions);
 // Where masks are looked for, as a caller writes it.
@@ -68,6 +68,7 @@ struct StepInputs {
   TensorView suppress_tokens;
   TensorView request_seeds;
   TensorView device_step;
+  std::string sampler = "gumbel";
 };
 
 Status bind(SelectStepArgs& args, const StepInputs& inputs, const std::string& rule);

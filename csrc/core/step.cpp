@@ -26,7 +26,7 @@ Status bind_step(StepArgs& step, const StepInputs& inputs) {
   part.sampling = step.sampling;
   part.k = 1;
   if (Status status = unmask::bind(part, inputs.logits, inputs.positions, inputs.suppress_tokens,
-                                   inputs.request_seeds, inputs.device_step);
+                                   inputs.request_seeds, inputs.device_step, inputs.sampler);
       !status.ok())
     return status;
 

@@ -7,6 +7,8 @@
 #include "core/check.h"
 #include "core/confidence_split.h"
 #include "core/cutter.h"
+#include "core/two_level.h"
+#include "core/words.h"
 
 namespace unmask {
 
@@ -39,7 +41,8 @@ Status bind(LogitRows& rows, const TensorView& logits, const TensorView& positio
 
 Status bind(TopKConfidenceArgs& args, const TensorView& logits, const TensorView& positions,
             const TensorView& suppress_tokens, const TensorView& request_seeds,
-            const TensorView& device_step) {
+            const TensorView& device_step, const std::string& sampler) {
+  if (Status status = parse_sampler(sampler, &args.sampling.sampler); !status.ok()) return status;
   if (Status status = bind(args.rows, logits, positions); !status.ok()) return status;
   Check check;
   if (suppress_tokens.given())
@@ -81,15 +84,21 @@ Status validate(const LogitRows& rows) {
 Status validate(const TopKConfidenceArgs& args) {
   if (Status status = validate(args.rows); !status.ok()) return status;
   const Sampling& sampling = args.sampling;
-  return Check()
-      .at_most("k", args.k, kMaxTopK)
-      .range("k", args.k, 1, kMaxTopK)
-      .that(std::isfinite(sampling.temperature) && sampling.temperature >= 0.0f, "temperature",
-            "be finite and at least 0", number(sampling.temperature))
-      .that(sampling.top_k >= 0, "top_k", "be at least 0", std::to_string(sampling.top_k))
-      .that(sampling.top_p > 0.0 && sampling.top_p <= 1.0, "top_p", "be in (0, 1]",
-            number(sampling.top_p))
-      .status();
+  const Status status =
+      Check()
+          .at_most("k", args.k, kMaxTopK)
+          .range("k", args.k, 1, kMaxTopK)
+          .that(std::isfinite(sampling.temperature) && sampling.temperature >= 0.0f, "temperature",
+                "be finite and at least 0", number(sampling.temperature))
+          .that(sampling.top_k >= 0, "top_k", "be at least 0", std::to_string(sampling.top_k))
+          .that(sampling.top_p > 0.0 && sampling.top_p <= 1.0, "top_p", "be in (0, 1]",
+                number(sampling.top_p))
+          .status();
+  const bool filtered = sampling.top_k > 0 || sampling.top_p < 1.0;
+  if (!status.ok() || sampling.sampler == Sampler::kGumbel || !filtered) return status;
+  return Status::invalid_argument(
+      "sampler 'two_level' draws from the whole distribution: top_k must be 0 and top_p 1, got " +
+      std::to_string(sampling.top_k) + " and " + number(sampling.top_p));
 }
 
 ConfidenceSplit split_of(const TopKConfidenceArgs& args) {
@@ -106,13 +115,16 @@ ConfidenceSplit split_of(const TopKConfidenceArgs& args) {
   ConfidenceSplit split{};
   split.tiles_per_slice = (tiles + slices - 1) / slices;
   split.slices = (tiles + split.tiles_per_slice - 1) / split.tiles_per_slice;
-  if (split.slices == 1) return split;
   Cutter workspace(args.workspace);
-  split.arrived = workspace.take<uint32_t>(cells);
-  split.cleared_bytes = workspace.bytes();
-  split.best = workspace.take<uint64_t>(cells * split.slices * args.k);
-  split.without = workspace.take<TileSums>(cells * split.slices);
-  split.sums = workspace.take<TileSums>(cells * tiles);
+  if (split.slices > 1) {
+    split.arrived = workspace.take<uint32_t>(cells);
+    split.cleared_bytes = workspace.bytes();
+    split.best = workspace.take<uint64_t>(cells * split.slices * args.k);
+    split.without = workspace.take<TileSums>(cells * split.slices);
+    split.sums = workspace.take<TileSums>(cells * tiles);
+  }
+  if (args.sampling.sampler == Sampler::kTwoLevel)
+    split.keys = workspace.take<uint16_t>(cells * two_level::parts_of(args.rows.vocab));
   split.bytes = workspace.bytes();
   return split;
 }

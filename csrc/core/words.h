@@ -9,6 +9,12 @@
 
 namespace unmask {
 
+inline Status parse_sampler(const std::string& word, Sampler* sampler) {
+  static constexpr Choice<Sampler> kSamplers[] = {{"gumbel", Sampler::kGumbel},
+                                                  {"two_level", Sampler::kTwoLevel}};
+  return parse("sampler", word, kSamplers, sampler);
+}
+
 inline Status parse_rule(const std::string& word, Rule* rule) {
   static constexpr Choice<Rule> kRules[] = {
       {"top", Rule::kTop},       {"random", Rule::kRandom},   {"threshold", Rule::kThreshold},

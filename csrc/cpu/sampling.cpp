@@ -9,12 +9,11 @@
 #include <limits>
 
 #include "core/float_order.h"
+#include "core/token_mass.h"
 #include "cpu/multiversion.h"
 
 namespace unmask::cpu {
 namespace {
-
-constexpr float kLog2E = 1.44269502f;
 
 // The last token, in rank order, that is kept.
 struct Cut {
@@ -56,16 +55,17 @@ struct CountWeight {
   static uint64_t of(const Group&, int) { return 1; }
 };
 
-// Probability times 2^42, unnormalised: 2^20 tokens cannot overflow, and what falls below adds up
-// to less than 2^-22 of the whole.
+// TokenMass, many at a time.
 struct MassWeight {
   float max;
   float factor_log2;
 
+  explicit MassWeight(const TokenMass& mass) : max(mass.max), factor_log2(mass.factor_log2) {}
+
   bool negligible(float logit) const { return (logit - max) * factor_log2 < -64.0f; }
   void prepare(const Group& group, Group& out) const { exp_group(group, max, factor_log2, out); }
   static uint64_t of(const Group& prepared, int v) {
-    return static_cast<uint64_t>(static_cast<int64_t>(prepared.logit[v] * 0x1p42f));
+    return TokenMass::of_power(prepared.logit[v]);
   }
 };
 
@@ -143,11 +143,10 @@ Cut cut_of(const DrawArgs& args, int64_t top_k, double top_p) {
       return std::min(total, static_cast<uint64_t>(top_k));
     });
   if (top_p < 1.0)
-    cut = shorten(args, cut, MassWeight{args.max, exact::mul(args.factor, kLog2E)},
-                  [top_p](uint64_t total) {
-                    const double target = std::ceil(top_p * static_cast<double>(total));
-                    return std::clamp<uint64_t>(static_cast<uint64_t>(target), 1, total);
-                  });
+    cut = shorten(args, cut, MassWeight(TokenMass(args.max, args.factor)), [top_p](uint64_t total) {
+      const double target = std::ceil(top_p * static_cast<double>(total));
+      return std::clamp<uint64_t>(static_cast<uint64_t>(target), 1, total);
+    });
   return cut;
 }
 

@@ -18,6 +18,9 @@ struct DrawArgs {
   NoiseStream stream;
 };
 
+// A sample of softmax(factor * logits), see core/two_level.h: the same token on every machine.
+int64_t draw_token_in_two_levels(const DrawArgs& args);
+
 // A sample of softmax(factor * logits) after top_k and then top_p: the same token on every machine.
 int64_t draw_token(const DrawArgs& args, int64_t top_k, double top_p);
 

@@ -156,8 +156,9 @@ struct Worker {
     const int64_t step = sampling.device_step ? *sampling.device_step : sampling.step;
     const NoiseStream stream = noise_stream(seed, sampling.request_seeds ? 0 : b, position, step);
     const float factor = inverse_temperature(args.rows.logit_scale, sampling.temperature);
-    return draw_token({row, summary.max, top.id(0), top.logit(0), factor, stream}, sampling.top_k,
-                      sampling.top_p);
+    const DrawArgs draw{row, summary.max, top.id(0), top.logit(0), factor, stream};
+    if (sampling.sampler == Sampler::kTwoLevel) return draw_token_in_two_levels(draw);
+    return draw_token(draw, sampling.top_k, sampling.top_p);
   }
 
   void run(int64_t cell) const {

@@ -11,7 +11,9 @@
 //      integer that lies above any id: the slot needs no preparation, and few rows can be spread
 //      over several blocks each without scratch or waiting.
 //   2. finish: from there back to an id, and its probability. A fused step does this in the
-//      kernel that chooses among the draws (device/finish_draw.cuh).
+//      kernel that chooses among the draws (device/draw.cuh).
+//
+// The two-level sampler is another kernel, in two_level.cu.
 //
 // With top_k or top_p one block has the whole row and first finds what they keep
 // (device/token_filter.cuh), mostly a short list in shared memory.
@@ -20,8 +22,7 @@
 // behind; with filters one read, part of another, and noise for the kept tokens only.
 #include "cuda/sampling.h"
 
-#include "cuda/device/finish_draw.cuh"
-#include "cuda/device/logit_rows.cuh"
+#include "cuda/device/draw.cuh"
 #include "cuda/device/reduce.cuh"
 #include "cuda/device/token_filter.cuh"
 #include "cuda/device/vocabulary.cuh"
@@ -68,26 +69,6 @@ struct Slice {
   }
 };
 
-// A node whose token is drawn.
-struct Node {
-  int64_t cell;
-  int winner;  // its most probable token; -1: there is nothing to draw
-  float max;   // that token's logit
-};
-
-template <class T>
-__device__ const T* row_of_cell(const TopKConfidenceArgs& args, int64_t cell) {
-  return row_at<T>(args.rows, cell, row_of(args.rows, position_of(args.rows, cell)));
-}
-
-template <class T>
-__device__ Node node_of(const TopKConfidenceArgs& args, int64_t cell) {
-  Node node{cell, static_cast<int>(args.ids[cell * args.k]), never()};
-  if (node.winner >= 0) node.max = to_float(row_of_cell<T>(args, cell)[node.winner]);
-  if (!(node.max < -never())) node.winner = -1;  // +inf is certain
-  return node;
-}
-
 // All threads of the block call it, and a barrier has passed when bits are marked.
 template <class T>
 __device__ Slice<T> slice_of(const TopKConfidenceArgs& args, int64_t cell, int first, int tiles,
@@ -102,13 +83,7 @@ __device__ Slice<T> slice_of(const TopKConfidenceArgs& args, int64_t cell, int f
 // The contest among what `cut` keeps, with the most probable token in it from the start: a high
 // score spares the others most of their work.
 __device__ Contest contest_of(const Draw& draw, const Node& node, uint64_t cut) {
-  const Sampling& sampling = draw.args.sampling;
-  const int64_t b = node.cell / draw.args.rows.nodes;
-  const int64_t seed = sampling.request_seeds ? sampling.request_seeds[b] : sampling.seed;
-  const int64_t step = sampling.device_step ? *sampling.device_step : sampling.step;
-  const int64_t position = position_of(draw.args.rows, node.cell);
-  Contest contest(noise_stream(seed, sampling.request_seeds ? 0 : b, position, step), draw.factor,
-                  cut);
+  Contest contest(stream_of(draw.args, node.cell), draw.factor, cut);
   contest.enter(node.winner, node.max);
   return contest;
 }
@@ -148,9 +123,8 @@ __global__ void __launch_bounds__(kFilterBlock, 1) draw_filtered_kernel(const Dr
 
   const Slice<T> row =
       slice_of<T>(draw.args, node.cell, 0, draw.slice_tiles, reinterpret_cast<uint32_t*>(bytes));
-  constexpr float kLog2E = 1.44269502f;
   const TokenFilter<Slice<T>> filter{row, shared};
-  const Mass mass{node.max, exact::mul(draw.factor, kLog2E)};
+  const Mass mass(node.max, draw.factor);
   const uint64_t cut = filter.cut(draw.args.sampling, mass);
   Contest contest = contest_of(draw, node, cut);
   if (shared.count <= kMostListed) {
@@ -209,13 +183,15 @@ Status finish(const TopKConfidenceArgs& args, Stream stream) {
 
 Status draw_unfinished(const TopKConfidenceArgs& args, Stream stream) {
   if (args.rows.batch * args.rows.nodes == 0) return Status::success();
+  if (args.sampling.sampler == Sampler::kTwoLevel) return draw_in_two_levels(args, stream);
   return dispatch_floats(args.rows.logits_type,
                          [&](auto zero) { return start_draw<decltype(zero)>(args, stream); });
 }
 
 Status draw_tokens(const TopKConfidenceArgs& args, Stream stream) {
   if (args.rows.batch * args.rows.nodes == 0) return Status::success();
-  if (Status status = draw_unfinished(args, stream); !status.ok()) return status;
+  Status status = draw_unfinished(args, stream);
+  if (!status.ok() || !needs_finish(args.sampling)) return status;
   return dispatch_floats(args.rows.logits_type,
                          [&](auto zero) { return finish<decltype(zero)>(args, stream); });
 }

@@ -9,7 +9,11 @@ namespace unmask::cuda {
 // by a draw, where the row has a finite maximum. Same stream, nothing else is written.
 Status draw_tokens(const TopKConfidenceArgs& args, Stream stream);
 
-// The same in one launch, for a caller whose next kernel begins with device/finish_draw.cuh.
+// The same in one launch, for a caller whose next kernel begins with finish_draw() of
+// device/draw.cuh where needs_finish() says so.
 Status draw_unfinished(const TopKConfidenceArgs& args, Stream stream);
+
+// The latter for Sampler::kTwoLevel, which needs what topk_confidence left in the workspace.
+Status draw_in_two_levels(const TopKConfidenceArgs& args, Stream stream);
 
 }  // namespace unmask::cuda

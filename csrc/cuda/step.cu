@@ -20,7 +20,7 @@
 #include "cuda/dependency_graph.h"
 #include "cuda/device/commit.cuh"
 #include "cuda/device/dapd_select.cuh"
-#include "cuda/device/finish_draw.cuh"
+#include "cuda/device/draw.cuh"
 #include "cuda/device/row_sums.cuh"
 #include "cuda/device/select.cuh"
 #include "cuda/dispatch.h"
@@ -113,7 +113,7 @@ Around around(const StepArgs& step, const Parts& parts) {
 }
 
 __device__ __forceinline__ void begin_row(const Around& args, int64_t row) {
-  if (!(args.confidence.sampling.temperature > 0.0f)) return;
+  if (!needs_finish(args.confidence.sampling)) return;
   const int64_t nodes = args.confidence.rows.nodes;
   for (int64_t i = threadIdx.x; i < nodes; i += blockDim.x)
     finish_draw(args.confidence, row * nodes + i);

@@ -16,6 +16,8 @@
 // decided keeps its digits. One warp adds the tiles up, in float64 and in an order that the
 // vocabulary alone fixes: neither the number of blocks nor the rest of the batch changes a bit.
 //
+// For the two-level sampler the delegates stay in the workspace, the larger of each two.
+//
 // Blocks that share a row leave sums and top k in the workspace; the last to arrive, by a counter
 // that starts at 0, merges them. Nobody waits.
 //
@@ -278,6 +280,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const float scale_log2 = in_bits(args.rows.logit_scale);
   sum_slice(slice, scale_log2);
   __syncthreads();
+  if (split.keys) write_keys(slice, split.keys + cell * two_level::parts_of(args.rows.vocab));
   find_top(slice, static_cast<int>(args.k), shared.search);
   if (warp_id() == 0) {
     const TileSums without = sum_without(slice, shared.search.top[0], scale_log2);

@@ -16,6 +16,7 @@ struct Options {
   double temperature;
   int64_t top_k;
   double top_p;
+  const std::string& sampler;
   double logit_scale;
   int64_t row_shift;
   int64_t row_offset;
@@ -41,9 +42,13 @@ StepInputs prepare(StepArgs& args, py::array& tokens, const py::array& logits,
     args.sampling.seed = *one;
   else
     request_seeds = std::get<py::array>(options.seed);
-  return {view("tokens", tokens),       view("logits", logits),
-          view("positions", positions), view("suppress_tokens", options.suppress_tokens),
-          view("seed", request_seeds),  {}};
+  return {view("tokens", tokens),
+          view("logits", logits),
+          view("positions", positions),
+          view("suppress_tokens", options.suppress_tokens),
+          view("seed", request_seeds),
+          {},
+          options.sampler};
 }
 
 // Allocates what a bound step needs and runs it.
@@ -64,14 +69,14 @@ py::tuple finish(Args& args, Status (*on_cpu)(const Args&, const Executor&)) {
 
 py::tuple select_step_(py::array& tokens, const py::array& logits, const py::array& positions,
                        int64_t mask_id, const std::string& rule, double limit, double temperature,
-                       int64_t top_k, double top_p, double logit_scale, int64_t row_shift,
-                       int64_t row_offset, const OptionalArray& suppress_tokens, const Seed& seed,
-                       int64_t step) {
+                       int64_t top_k, double top_p, const std::string& sampler, double logit_scale,
+                       int64_t row_shift, int64_t row_offset, const OptionalArray& suppress_tokens,
+                       const Seed& seed, int64_t step) {
   SelectStepArgs args{};
   args.limit = limit;
-  const StepInputs inputs = prepare(
-      args.step, tokens, logits, positions, mask_id,
-      {temperature, top_k, top_p, logit_scale, row_shift, row_offset, suppress_tokens, seed, step});
+  const StepInputs inputs = prepare(args.step, tokens, logits, positions, mask_id,
+                                    {temperature, top_k, top_p, sampler, logit_scale, row_shift,
+                                     row_offset, suppress_tokens, seed, step});
   raise_unless_ok(unmask::bind(args, inputs, rule));
   return finish(args, cpu::select_step);
 }
@@ -82,8 +87,9 @@ py::tuple dapd_step_(py::array& tokens, const py::array& logits, const py::array
                      const std::string& order, std::optional<double> precommit,
                      const std::optional<std::string>& late, double late_threshold,
                      double late_progress, double temperature, int64_t top_k, double top_p,
-                     double logit_scale, int64_t row_shift, int64_t row_offset,
-                     const OptionalArray& suppress_tokens, const Seed& seed, int64_t step) {
+                     const std::string& sampler, double logit_scale, int64_t row_shift,
+                     int64_t row_offset, const OptionalArray& suppress_tokens, const Seed& seed,
+                     int64_t step) {
   DapdStepArgs args{};
   args.tau_min = tau_min;
   args.tau_max = tau_max;
@@ -91,9 +97,9 @@ py::tuple dapd_step_(py::array& tokens, const py::array& logits, const py::array
   args.precommit = static_cast<float>(precommit.value_or(std::numeric_limits<double>::infinity()));
   args.late_threshold = static_cast<float>(late_threshold);
   args.late_progress = static_cast<float>(late_progress);
-  const StepInputs inputs = prepare(
-      args.step, tokens, logits, positions, mask_id,
-      {temperature, top_k, top_p, logit_scale, row_shift, row_offset, suppress_tokens, seed, step});
+  const StepInputs inputs = prepare(args.step, tokens, logits, positions, mask_id,
+                                    {temperature, top_k, top_p, sampler, logit_scale, row_shift,
+                                     row_offset, suppress_tokens, seed, step});
   raise_unless_ok(unmask::bind(args, inputs, view("scores", scores), view("gen_length", gen_length),
                                edge, order, late));
   return finish(args, cpu::dapd_step);
@@ -105,9 +111,9 @@ void register_step(py::module_& m) {
   m.def("select_step_", &select_step_, py::arg("tokens"), py::arg("logits"), py::arg("positions"),
         py::kw_only(), py::arg("mask_id"), py::arg("rule"), py::arg("limit"),
         py::arg("temperature") = 0.0, py::arg("top_k") = 0, py::arg("top_p") = 1.0,
-        py::arg("logit_scale") = 1.0, py::arg("row_shift") = 0, py::arg("row_offset") = 0,
-        py::arg("suppress_tokens") = std::nullopt, py::arg("seed") = int64_t{0},
-        py::arg("step") = 0,
+        py::arg("sampler") = "gumbel", py::arg("logit_scale") = 1.0, py::arg("row_shift") = 0,
+        py::arg("row_offset") = 0, py::arg("suppress_tokens") = std::nullopt,
+        py::arg("seed") = int64_t{0}, py::arg("step") = 0,
         "One step with a rule of `select`, in place: (committed, remaining, selected).");
   m.def("dapd_step_", &dapd_step_, py::arg("tokens"), py::arg("logits"), py::arg("scores"),
         py::arg("positions"), py::kw_only(), py::arg("mask_id"),
@@ -116,10 +122,10 @@ void register_step(py::module_& m) {
         py::arg("order") = "degree*confidence", py::arg("precommit") = std::nullopt,
         py::arg("late") = std::nullopt, py::arg("late_threshold") = 0.9,
         py::arg("late_progress") = 0.5, py::arg("temperature") = 0.0, py::arg("top_k") = 0,
-        py::arg("top_p") = 1.0, py::arg("logit_scale") = 1.0, py::arg("row_shift") = 0,
-        py::arg("row_offset") = 0, py::arg("suppress_tokens") = std::nullopt,
-        py::arg("seed") = int64_t{0}, py::arg("step") = 0,
-        "One step of DAPD, in place: (committed, remaining, selected).");
+        py::arg("top_p") = 1.0, py::arg("sampler") = "gumbel", py::arg("logit_scale") = 1.0,
+        py::arg("row_shift") = 0, py::arg("row_offset") = 0,
+        py::arg("suppress_tokens") = std::nullopt, py::arg("seed") = int64_t{0},
+        py::arg("step") = 0, "One step of DAPD, in place: (committed, remaining, selected).");
 }
 
 }  // namespace unmask::python

@@ -10,9 +10,9 @@ namespace {
 using OptionalArray = std::optional<py::array>;
 
 py::tuple topk_confidence(const py::array& logits, const OptionalArray& positions, int64_t k,
-                          double temperature, int64_t top_k, double top_p, double logit_scale,
-                          int64_t row_shift, int64_t row_offset,
-                          const OptionalArray& suppress_tokens,
+                          double temperature, int64_t top_k, double top_p,
+                          const std::string& sampler, double logit_scale, int64_t row_shift,
+                          int64_t row_offset, const OptionalArray& suppress_tokens,
                           const std::variant<int64_t, py::array>& seed, int64_t step) {
   TopKConfidenceArgs args{};
   args.k = k;
@@ -29,7 +29,8 @@ py::tuple topk_confidence(const py::array& logits, const OptionalArray& position
   else
     request_seeds = std::get<py::array>(seed);
   raise_unless_ok(bind(args, view("logits", logits), view("positions", positions),
-                       view("suppress_tokens", suppress_tokens), view("seed", request_seeds), {}));
+                       view("suppress_tokens", suppress_tokens), view("seed", request_seeds), {},
+                       sampler));
 
   const int64_t batch = args.rows.batch, nodes = args.rows.nodes;
   py::array_t<int64_t> token({batch, nodes}), ids({batch, nodes, k});
@@ -65,9 +66,10 @@ py::array kl_divergence(const py::array& logits, const py::array& previous,
 void register_topk_confidence(py::module_& m) {
   m.def("topk_confidence", &topk_confidence, py::arg("logits"), py::arg("positions") = std::nullopt,
         py::kw_only(), py::arg("k") = 1, py::arg("temperature") = 0.0, py::arg("top_k") = 0,
-        py::arg("top_p") = 1.0, py::arg("logit_scale") = 1.0, py::arg("row_shift") = 0,
-        py::arg("row_offset") = 0, py::arg("suppress_tokens") = std::nullopt,
-        py::arg("seed") = int64_t{0}, py::arg("step") = 0);
+        py::arg("top_p") = 1.0, py::arg("sampler") = "gumbel", py::arg("logit_scale") = 1.0,
+        py::arg("row_shift") = 0, py::arg("row_offset") = 0,
+        py::arg("suppress_tokens") = std::nullopt, py::arg("seed") = int64_t{0},
+        py::arg("step") = 0);
   m.def("kl_divergence", &kl_divergence, py::arg("logits"), py::arg("previous"),
         py::arg("positions") = std::nullopt, py::kw_only(), py::arg("logit_scale") = 1.0,
         py::arg("row_shift") = 0, py::arg("row_offset") = 0);

@@ -34,10 +34,10 @@ void define(torch::Library& m) {
       "float logit_scale=1.0, int row_shift=0, int row_offset=0) -> Tensor");
   m.def(
       "topk_confidence(Tensor logits, Tensor? positions=None, *, int k=1, float temperature=0.0, "
-      "int top_k=0, float top_p=1.0, float logit_scale=1.0, int row_shift=0, int row_offset=0, "
-      "Tensor? suppress_tokens=None, int seed=0, int step=0, Tensor? request_seeds=None, "
-      "Tensor? device_step=None) -> (Tensor token, Tensor confidence, Tensor ids, Tensor probs, "
-      "Tensor entropy, Tensor logsumexp)");
+      "int top_k=0, float top_p=1.0, str sampler='gumbel', float logit_scale=1.0, "
+      "int row_shift=0, int row_offset=0, Tensor? suppress_tokens=None, int seed=0, int step=0, "
+      "Tensor? request_seeds=None, Tensor? device_step=None) -> (Tensor token, Tensor confidence, "
+      "Tensor ids, Tensor probs, Tensor entropy, Tensor logsumexp)");
   m.def(
       "masked_positions(Tensor tokens, int mask_id, *, int start=0, int? stop=None, "
       "int? capacity=None, Tensor? row_start=None, Tensor? row_stop=None) -> Tensor");
@@ -55,10 +55,10 @@ void define(torch::Library& m) {
       "select_step_(Tensor(a!) tokens, Tensor logits, Tensor? positions=None, *, int mask_id, "
       "str rule, float limit, int start=0, int? stop=None, int? capacity=None, "
       "Tensor? row_start=None, Tensor? row_stop=None, "
-      "float temperature=0.0, int top_k=0, float top_p=1.0, float logit_scale=1.0, "
-      "int row_shift=0, int row_offset=0, Tensor? suppress_tokens=None, int seed=0, int step=0, "
-      "Tensor? request_seeds=None, Tensor? device_step=None) "
-      "-> (Tensor committed, Tensor remaining, Tensor selected)");
+      "float temperature=0.0, int top_k=0, float top_p=1.0, str sampler='gumbel', "
+      "float logit_scale=1.0, int row_shift=0, int row_offset=0, "
+      "Tensor? suppress_tokens=None, int seed=0, int step=0, Tensor? request_seeds=None, "
+      "Tensor? device_step=None) -> (Tensor committed, Tensor remaining, Tensor selected)");
   m.def(
       "dapd_step_(Tensor(a!) tokens, Tensor logits, Tensor scores, Tensor? positions=None, *, "
       "int mask_id, Tensor? gen_length=None, float tau_min=0.01, float tau_max=0.15, "
@@ -66,10 +66,10 @@ void define(torch::Library& m) {
       "float? precommit=None, str? late=None, float late_threshold=0.9, "
       "float late_progress=0.5, int start=0, int? stop=None, "
       "Tensor? row_start=None, Tensor? row_stop=None, "
-      "float temperature=0.0, int top_k=0, float top_p=1.0, float logit_scale=1.0, "
-      "int row_shift=0, int row_offset=0, Tensor? suppress_tokens=None, int seed=0, int step=0, "
-      "Tensor? request_seeds=None, Tensor? device_step=None) "
-      "-> (Tensor committed, Tensor remaining, Tensor selected)");
+      "float temperature=0.0, int top_k=0, float top_p=1.0, str sampler='gumbel', "
+      "float logit_scale=1.0, int row_shift=0, int row_offset=0, "
+      "Tensor? suppress_tokens=None, int seed=0, int step=0, Tensor? request_seeds=None, "
+      "Tensor? device_step=None) -> (Tensor committed, Tensor remaining, Tensor selected)");
 }
 
 void serve(torch::Library& m) {

@@ -55,7 +55,8 @@ using TopKConfidenceTensors =
 
 TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTensor& positions,
                                       int64_t k, double temperature, int64_t top_k, double top_p,
-                                      double logit_scale, int64_t row_shift, int64_t row_offset,
+                                      std::string_view sampler, double logit_scale,
+                                      int64_t row_shift, int64_t row_offset,
                                       const OptionalTensor& suppress_tokens, int64_t seed,
                                       int64_t step, const OptionalTensor& request_seeds,
                                       const OptionalTensor& device_step);
@@ -87,7 +88,8 @@ StepResult select_step_(at::Tensor& tokens, const at::Tensor& logits,
                         double limit, int64_t start, std::optional<int64_t> stop,
                         std::optional<int64_t> capacity, const OptionalTensor& row_start,
                         const OptionalTensor& row_stop, double temperature, int64_t top_k,
-                        double top_p, double logit_scale, int64_t row_shift, int64_t row_offset,
+                        double top_p, std::string_view sampler, double logit_scale,
+                        int64_t row_shift, int64_t row_offset,
                         const OptionalTensor& suppress_tokens, int64_t seed, int64_t step,
                         const OptionalTensor& request_seeds, const OptionalTensor& device_step);
 
@@ -99,8 +101,9 @@ StepResult dapd_step_(at::Tensor& tokens, const at::Tensor& logits, const at::Te
                       double late_threshold, double late_progress, int64_t start,
                       std::optional<int64_t> stop, const OptionalTensor& row_start,
                       const OptionalTensor& row_stop, double temperature, int64_t top_k,
-                      double top_p, double logit_scale, int64_t row_shift, int64_t row_offset,
-                      const OptionalTensor& suppress_tokens, int64_t seed, int64_t step,
-                      const OptionalTensor& request_seeds, const OptionalTensor& device_step);
+                      double top_p, std::string_view sampler, double logit_scale, int64_t row_shift,
+                      int64_t row_offset, const OptionalTensor& suppress_tokens, int64_t seed,
+                      int64_t step, const OptionalTensor& request_seeds,
+                      const OptionalTensor& device_step);
 
 }  // namespace unmask::torch_ops

@@ -58,7 +58,8 @@ StepResult select_step_(at::Tensor& tokens, const at::Tensor& logits,
                         double limit, int64_t start, std::optional<int64_t> stop,
                         std::optional<int64_t> capacity, const OptionalTensor& row_start,
                         const OptionalTensor& row_stop, double temperature, int64_t top_k,
-                        double top_p, double logit_scale, int64_t row_shift, int64_t row_offset,
+                        double top_p, std::string_view sampler, double logit_scale,
+                        int64_t row_shift, int64_t row_offset,
                         const OptionalTensor& suppress_tokens, int64_t seed, int64_t step,
                         const OptionalTensor& request_seeds, const OptionalTensor& device_step) {
   const c10::DeviceGuard guard(tokens.device());
@@ -68,11 +69,12 @@ StepResult select_step_(at::Tensor& tokens, const at::Tensor& logits,
   args.limit = limit;
   set_numbers(args.step, mask_id, temperature, top_k, top_p, logit_scale, row_shift, row_offset,
               seed, step);
-  raise_unless_ok(unmask::bind(args,
-                               {view("tokens", tokens), view("logits", logits),
-                                view("positions", nodes), view("suppress_tokens", suppress_tokens),
-                                view("seed", request_seeds), view("step", device_step)},
-                               std::string(rule)));
+  raise_unless_ok(
+      unmask::bind(args,
+                   {view("tokens", tokens), view("logits", logits), view("positions", nodes),
+                    view("suppress_tokens", suppress_tokens), view("seed", request_seeds),
+                    view("step", device_step), std::string(sampler)},
+                   std::string(rule)));
   return finish(tokens, args, cpu::select_step, cuda::select_step);
 }
 
@@ -84,9 +86,10 @@ StepResult dapd_step_(at::Tensor& tokens, const at::Tensor& logits, const at::Te
                       double late_threshold, double late_progress, int64_t start,
                       std::optional<int64_t> stop, const OptionalTensor& row_start,
                       const OptionalTensor& row_stop, double temperature, int64_t top_k,
-                      double top_p, double logit_scale, int64_t row_shift, int64_t row_offset,
-                      const OptionalTensor& suppress_tokens, int64_t seed, int64_t step,
-                      const OptionalTensor& request_seeds, const OptionalTensor& device_step) {
+                      double top_p, std::string_view sampler, double logit_scale, int64_t row_shift,
+                      int64_t row_offset, const OptionalTensor& suppress_tokens, int64_t seed,
+                      int64_t step, const OptionalTensor& request_seeds,
+                      const OptionalTensor& device_step) {
   const c10::DeviceGuard guard(tokens.device());
   const std::optional<int64_t> capacity =
       scores.dim() == 3 ? std::optional<int64_t>(scores.size(1)) : std::nullopt;
@@ -101,12 +104,13 @@ StepResult dapd_step_(at::Tensor& tokens, const at::Tensor& logits, const at::Te
   args.late_progress = static_cast<float>(late_progress);
   set_numbers(args.step, mask_id, temperature, top_k, top_p, logit_scale, row_shift, row_offset,
               seed, step);
-  raise_unless_ok(unmask::bind(args,
-                               {view("tokens", tokens), view("logits", logits),
-                                view("positions", nodes), view("suppress_tokens", suppress_tokens),
-                                view("seed", request_seeds), view("step", device_step)},
-                               view("scores", scores), view("gen_length", gen_length),
-                               std::string(edge), std::string(order), as_string(late)));
+  raise_unless_ok(
+      unmask::bind(args,
+                   {view("tokens", tokens), view("logits", logits), view("positions", nodes),
+                    view("suppress_tokens", suppress_tokens), view("seed", request_seeds),
+                    view("step", device_step), std::string(sampler)},
+                   view("scores", scores), view("gen_length", gen_length), std::string(edge),
+                   std::string(order), as_string(late)));
   return finish(tokens, args, cpu::dapd_step, cuda::dapd_step);
 }
 

@@ -7,7 +7,8 @@ namespace unmask::torch_ops {
 
 TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTensor& positions,
                                       int64_t k, double temperature, int64_t top_k, double top_p,
-                                      double logit_scale, int64_t row_shift, int64_t row_offset,
+                                      std::string_view sampler, double logit_scale,
+                                      int64_t row_shift, int64_t row_offset,
                                       const OptionalTensor& suppress_tokens, int64_t seed,
                                       int64_t step, const OptionalTensor& request_seeds,
                                       const OptionalTensor& device_step) {
@@ -22,9 +23,10 @@ TopKConfidenceTensors topk_confidence(const at::Tensor& logits, const OptionalTe
   args.rows.logit_scale = static_cast<float>(logit_scale);
   args.rows.row_shift = row_shift;
   args.rows.row_offset = row_offset;
-  raise_unless_ok(bind(args, view("logits", logits), view("positions", positions),
-                       view("suppress_tokens", suppress_tokens), view("seed", request_seeds),
-                       view("step", device_step)));
+  raise_unless_ok(unmask::bind(args, view("logits", logits), view("positions", positions),
+                               view("suppress_tokens", suppress_tokens),
+                               view("seed", request_seeds), view("step", device_step),
+                               std::string(sampler)));
 
   const int64_t batch = args.rows.batch, nodes = args.rows.nodes;
   const auto floats = logits.options().dtype(at::kFloat);

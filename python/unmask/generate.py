@@ -14,6 +14,7 @@ from unmask.decoding.arguments import (
     check_eos,
     check_model,
     check_numbers,
+    check_sampler,
     check_sequences,
     mask_token_of,
     token_ids,
@@ -72,6 +73,7 @@ def generate(
     *,
     top_k: int = 0,
     top_p: float = 1.0,
+    sampler: str = "gumbel",
     logit_shift: int = 0,
     suppress_tokens: Sequence[int] | None = None,
 ) -> GenerateOutput:
@@ -95,7 +97,8 @@ def generate(
             logit is suppressed.
         eos_token_id: one or several tokens that end a text. When one of them stands among the new
             tokens with no mask before it, the row's masks behind it are filled with it.
-        temperature, top_k, top_p: 0 takes the most probable token; above, tokens are drawn.
+        temperature, top_k, top_p, sampler: temperature 0 takes the most probable token; above,
+            tokens are drawn, see :func:`topk_confidence`.
         seed: an int, or int64 [B] with one seed per request. Draws belong to positions, and
             padding on the left moves those.
         attention_mask: [B, P], 1 for text, 0 for padding on the left or right of a row. New tokens
@@ -134,6 +137,7 @@ def generate(
     check_sequences(input_ids, attention_mask, seed, streamer)
     require_one_of("return_trace", return_trace, [False, True, "graph"])
     check_numbers(max_new_tokens, block_length, max_steps, temperature, top_k, top_p, logit_shift)
+    check_sampler(sampler, top_k, top_p)
     eos = token_ids("eos_token_id", eos_token_id, input_ids.device)
     check_eos(eos_token_id, mask_id)
     suppressed = token_ids("suppress_tokens", suppress_tokens or None, input_ids.device)
@@ -147,6 +151,7 @@ def generate(
             "temperature": temperature,
             "top_k": top_k,
             "top_p": top_p,
+            "sampler": sampler,
             "suppress_tokens": unwanted,
             "row_shift": logit_shift,
         }

@@ -7,8 +7,8 @@
 // or a large top_k, is read again for each digit until the list can hold what is left.
 #pragma once
 
-#include "core/exact_math.h"
 #include "core/float_order.h"
+#include "core/token_mass.h"
 #include "cuda/device/contest.cuh"
 #include "cuda/device/radix_select.cuh"
 #include "cuda/device/reduce.cuh"
@@ -24,19 +24,11 @@ struct Count {
   __device__ uint64_t of(float) const { return 1; }
 };
 
-// Probability times 2^42, unnormalised: the integer that cpu/sampling.cpp computes, to the bit.
-struct Mass {
-  float max;
-  float factor_log2;
+struct Mass : TokenMass {
+  using TokenMass::TokenMass;
 
   // Certainly 0.
   __device__ bool negligible(float logit) const { return (logit - max) * factor_log2 < -43.0f; }
-
-  __device__ uint64_t of(float logit) const {
-    const float t = exact::mul(exact::add(logit, -max), factor_log2);
-    if (!(t > -126.0f)) return 0;
-    return static_cast<uint64_t>(static_cast<int64_t>(exact::exp2(t) * 0x1p42f));
-  }
 };
 
 struct FilterScratch {

@@ -10,6 +10,7 @@
 // All functions are for the whole block: one-dimensional, whole warps, at most kMostWarps.
 #pragma once
 
+#include "core/two_level.h"
 #include "cuda/device/reduce.cuh"
 #include "cuda/device/vocabulary.cuh"
 
@@ -42,7 +43,7 @@ __device__ __forceinline__ float logit_of_merit(uint64_t merit) {
 inline constexpr uint32_t kLeastDelegate = (kNeverKey + 1) >> 16;  // of a part with a usable logit
 
 __device__ __forceinline__ uint16_t delegate_of(float largest) {
-  return static_cast<uint16_t>(order_key(largest) >> 16);
+  return two_level::short_key(largest);
 }
 
 struct TopScratch {
@@ -116,6 +117,20 @@ __device__ __forceinline__ Threshold kth_delegate(const uint16_t* delegates, int
 
 // `Tiles` are those of the block, see `Slice` of topk_confidence.cu: `count` of them, from tile
 // `first` of the vocabulary on, with `delegates` [count][32] and logit(token), never NaN.
+
+// The short key of each part of core/two_level.h: the larger delegate of the two lanes that share it.
+// Those are neighbours if they read 4 tokens at once, and half a warp apart if they read 8. `keys`
+// are those of the row. To be called before find_top(), which writes to the delegates.
+template <class Tiles>
+__device__ __forceinline__ void write_keys(const Tiles& tiles, uint16_t* keys) {
+  constexpr int kParts = two_level::kPartsPerTile;
+  constexpr bool kNeighbours = kPerLoad<typename Tiles::Logit> == 4;
+  constexpr int kStep = kNeighbours ? 2 : 1, kOther = kNeighbours ? 1 : kWarp / 2;
+  for (int i = threadIdx.x; i < tiles.count * kParts; i += blockDim.x) {
+    const int lane = i / kParts * kWarp + i % kParts * kStep;
+    keys[tiles.first * kParts + i] = max(tiles.delegates[lane], tiles.delegates[lane + kOther]);
+  }
+}
 
 // Calls body(part, token, logit) for each part of a tile that is a bit of `parts`, the whole warp
 // at once: every lane brings one of the part's tokens.

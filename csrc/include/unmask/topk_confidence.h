@@ -24,11 +24,18 @@ struct LogitRows {
   float logit_scale;  // > 0; probabilities are softmax(logit_scale * logits)
 };
 
+// Both draw exactly, by other means and from other noise: not the same tokens.
+enum class Sampler : int8_t {
+  kGumbel,    // noise for every token; the highest sum wins
+  kTwoLevel,  // parts of the vocabulary by an upper bound, tokens in the few parts that are read
+};
+
 // How a token is drawn. Temperature 0 takes the most probable one.
 struct Sampling {
   float temperature;             // >= 0
   int64_t top_k;                 // 0: no limit
   double top_p;                  // in (0, 1]; 1: no limit
+  Sampler sampler;               // kTwoLevel: without top_k and top_p
   int64_t seed;                  // used when request_seeds is null; then row = batch index
   const int64_t* request_seeds;  // [batch], row = 0: a request draws the same in any batch
   int64_t step;                  // used when device_step is null
@@ -56,7 +63,8 @@ Status validate(const LogitRows& rows);
 Status validate(const TopKConfidenceArgs& args);
 
 // Scratch of the CUDA backend, in bytes: where rows are few, several blocks share one and meet
-// there. 0 where each row has a block of its own. Shapes alone decide; no pointer is looked at.
+// there, and kTwoLevel keeps 2 bytes for 64 tokens. 0 otherwise. Shapes and the sampler decide; no
+// pointer is looked at.
 int64_t topk_confidence_workspace(const TopKConfidenceArgs& args);
 
 namespace cpu {

@@ -10,6 +10,8 @@ from torch import Tensor
 from unmask._checks import require_count, require_number
 from unmask.strategies import Strategy
 
+SAMPLERS = ("gumbel", "two_level")
+
 
 def mask_token_of(model: Any, mask_token_id: int | None) -> int:
     """The id given, or the one in the model's configuration."""
@@ -97,6 +99,18 @@ def check_numbers(
     require_count("top_k", top_k, least=0)
     require_number("top_p", top_p, most=1.0, positive=True)
     require_count("logit_shift", logit_shift, least=0)
+
+
+def check_sampler(sampler: object, top_k: int, top_p: float) -> None:
+    """As the operators say it, but before the first forward pass."""
+    if sampler not in SAMPLERS:
+        known = ", ".join(map(repr, SAMPLERS))
+        raise ValueError(f"sampler must be one of {known}, got {sampler!r}")
+    if sampler == "two_level" and (top_k > 0 or top_p < 1.0):
+        raise ValueError(
+            "sampler 'two_level' draws from the whole distribution: "
+            f"top_k must be 0 and top_p 1, got {top_k} and {top_p}"
+        )
 
 
 def _check_beside(name: str, given: Any, dims: str, shape: list[int], other: Tensor) -> None:

@@ -59,6 +59,7 @@ class StepOptions(TypedDict, total=False):
     """This and all below: as in :func:`topk_confidence`, with the same defaults."""
     top_k: int
     top_p: float
+    sampler: str
     logit_scale: float
     row_shift: int
     row_offset: int

@@ -34,6 +34,7 @@ def topk_confidence(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    sampler: str = "gumbel",
     logit_scale: float = 1.0,
     row_shift: int = 0,
     row_offset: int = 0,
@@ -57,6 +58,11 @@ def topk_confidence(
         top_k: sample among this many best tokens; 0: all.
         top_p: then among the best whose predecessors carry less than this probability. Both
             filters see the tempered distribution and keep lower ids first among equals.
+        sampler: how to draw; both are exact, and from the same seed draw different tokens.
+            'gumbel' gives noise to every token. 'two_level' draws from upper bounds of parts of 64
+            tokens and reads the few parts that come up, which is less work but for rows that are
+            nearly flat or far from 0; it takes neither ``top_k`` nor ``top_p``. What is less
+            probable than 2**-42 of the best token is never drawn by it.
         logit_scale: above 0.
         row_shift: position p reads row ``max(p - row_shift - row_offset, 0)``: 1 for models whose
             row i - 1 predicts position i.
@@ -76,7 +82,8 @@ def topk_confidence(
         NotImplementedError: V > 2**20 or k > 64.
 
     Source: Gumbel-max sampling on Philox4x32-10 (Salmon et al., SC 2011); nucleus sampling
-    (Holtzman et al., arXiv 1904.09751).
+    (Holtzman et al., arXiv 1904.09751); rejection from a bound that each rejection tightens (Gilks
+    and Wild, Applied Statistics 41, 1992).
 
     Example:
         >>> logits = torch.tensor([[[0.0, 2.0, 1.0]]])
@@ -94,6 +101,7 @@ def topk_confidence(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            sampler=sampler,
             logit_scale=logit_scale,
             row_shift=row_shift,
             row_offset=row_offset,
@@ -115,6 +123,7 @@ def _(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    sampler: str = "gumbel",
     logit_scale: float = 1.0,
     row_shift: int = 0,
     row_offset: int = 0,

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from unmask.reference.logit_rows import NEVER, rows_of_nodes, usable
 from unmask.reference.philox import noise_words
+from unmask.reference.two_level import draw_in_two_levels
+
+INFINITY = float("inf")
 
 
 def ranking(row: Tensor) -> Tensor:
@@ -60,6 +63,7 @@ def topk_confidence(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    sampler: str = "gumbel",
     logit_scale: float = 1.0,
     row_shift: int = 0,
     row_offset: int = 0,
@@ -93,15 +97,17 @@ def topk_confidence(
         )
         token[b, n] = order[0]
         if temperature > 0:
-            kept = kept_tokens(row / temperature, top_k, top_p)
             one_seed = isinstance(seed, int)
-            scores = gumbel_scores(
-                row / temperature,
+            noise = (
                 position,
                 b if one_seed else 0,
                 int(step),
                 seed if isinstance(seed, int) else int(seed[b]),
             )
-            token[b, n] = kept[scores[kept].argmax()]
+            if sampler == "gumbel":
+                kept = kept_tokens(row / temperature, top_k, top_p)
+                token[b, n] = kept[gumbel_scores(row / temperature, *noise)[kept].argmax()]
+            elif raw.nan_to_num(nan=NEVER, posinf=INFINITY).max() < INFINITY:
+                token[b, n] = draw_in_two_levels(raw, logit_scale, temperature, *noise)
         confidence[b, n] = p[token[b, n]]
     return token, confidence, ids, probs, entropy, logsumexp

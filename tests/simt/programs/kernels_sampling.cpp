@@ -137,6 +137,26 @@ void compare(TopKConfidenceArgs args, const Array<int64_t>* own = nullptr) {
   }
 }
 
+// The same with the two-level sampler, which needs what the kernel leaves before the draw.
+void compare_two_level(TopKConfidenceArgs args, std::initializer_list<float> temperatures) {
+  args.sampling.sampler = Sampler::kTwoLevel;
+  for (const float temperature : temperatures) {
+    args.sampling.temperature = temperature;
+    args.sampling.seed += 12345;
+    TopKConfidenceArgs other = args;
+    const Outputs expected(args), drawn(other);
+    Array<char> workspace(topk_confidence_workspace(other), 77);
+    other.workspace = workspace.get();
+    REQUIRE(cpu::topk_confidence(args).ok());
+    REQUIRE(cuda::topk_confidence(other, nullptr).ok());
+    REQUIRE(drawn.token == expected.token);
+    for (int64_t cell = 0; cell < expected.cells; ++cell) {
+      const float wanted = expected.confidence[cell];
+      REQUIRE(std::abs(drawn.confidence[cell] - wanted) <= 2e-5f * wanted + 0x1p-126f);
+    }
+  }
+}
+
 void compare_filters(TopKConfidenceArgs args, std::initializer_list<float> temperatures) {
   for (const float temperature : temperatures)
     for (const int64_t top_k : {0, 1, 7, 300})
@@ -239,4 +259,44 @@ SIMT_TEST(sampling_without_suppressed_tokens) {
       compare(args, &own);
     }
   }
+}
+
+SIMT_TEST(two_level_sampling) {
+  for (const int64_t vocab : {1, 9, 129, 1024, 1100})
+    compare_two_level(arguments(Logits<float>(1, Logits<float>::kKinds, vocab, DType::kFloat32)),
+                      {1e-38f, 0.7f, 3e38f});
+  compare_two_level(arguments(Logits<uint16_t>(1, Logits<float>::kKinds, 2049, DType::kBFloat16)),
+                    {0.7f, 3.0f});
+  compare_two_level(arguments(Logits<uint16_t>(1, Logits<float>::kKinds, 2048, DType::kFloat16)),
+                    {0.7f});
+}
+
+// Rows that several blocks share, and tokens that may not be drawn.
+SIMT_TEST(two_level_sampling_of_several_blocks) {
+  const Logits<uint16_t> logits(1, 3, 9000, DType::kBFloat16);
+  TopKConfidenceArgs args = arguments(logits);
+  compare_two_level(args, {0.5f, 2.0f});
+  Array<int64_t> unwanted(300);
+  for (int64_t i = 0; i < 300; ++i) unwanted[i] = 29 * i;
+  args.suppress_tokens = unwanted.get();
+  args.suppress_count = 300;
+  compare_two_level(args, {0.5f, 2.0f});
+}
+
+SIMT_TEST(two_level_sampling_of_requests) {
+  const Logits<float> logits(3, 8, 300, DType::kFloat32);
+  TopKConfidenceArgs args = arguments(logits);
+  Array<int32_t> positions(3 * 5);
+  for (int64_t i = 0; i < 15; ++i) positions[i] = static_cast<int32_t>(i * 7 % 10) - 1;
+  Array<int64_t> seeds(3), step(1, (int64_t{1} << 40) + 3);
+  seeds[1] = -5;
+  args.rows.positions = positions.get();
+  args.rows.nodes = 5;
+  args.rows.row_shift = 1;
+  args.rows.logit_scale = 0.5f;
+  args.k = 3;
+  args.sampling.device_step = step.get();
+  compare_two_level(args, {1.0f});
+  args.sampling.request_seeds = seeds.get();
+  compare_two_level(args, {1.0f});
 }

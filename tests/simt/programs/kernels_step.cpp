@@ -19,6 +19,7 @@ struct Case {
   DType type = DType::kInt64;
   bool samples = false;
   int64_t most_launches = 5;
+  Sampler sampler = Sampler::kGumbel;
 };
 
 // The inputs of a step and what it has written.
@@ -80,6 +81,7 @@ struct Sequence {
     step.sampling.temperature = shape.samples ? 0.7f : 0.0f;
     step.sampling.top_p = 1.0;
     step.sampling.seed = 5;
+    step.sampling.sampler = shape.sampler;
     step.committed = committed.get();
     step.remaining = remaining.get();
     step.selected = selected.get();
@@ -193,6 +195,16 @@ SIMT_TEST(select_step_takes_four_launches_at_most) {
       c.type = DType::kInt32;
       compare_select<int32_t>(c, rule, limit);
     }
+}
+
+// The draw is complete before the choice, in as many launches.
+SIMT_TEST(step_with_the_two_level_sampler) {
+  for (const int64_t vocab : {33, 1200}) {
+    Case c{.nodes = 6, .vocab = vocab, .samples = true, .sampler = Sampler::kTwoLevel};
+    compare_dapd<int64_t>(c, Edge::kRowMax, false, Late::kNone, kNever, true);
+    c.most_launches = 3;
+    compare_select<int64_t>(c, Rule::kThreshold, 0.2);
+  }
 }
 
 // Several blocks share a row of logits, and meet at counters that every step clears again.
