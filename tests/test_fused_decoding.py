@@ -1,7 +1,9 @@
 """Where nobody follows a run, generate takes fused steps, in a CUDA graph where it can: to the same
 result as the loop of operators, which a trace asks for."""
 
+import gc
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -105,6 +107,27 @@ def test_stops_after_max_steps_and_leaves_the_input_alone() -> None:
     assert int((out.sequences == MASK).sum()) == 3
     assert out.steps.tolist() == [3]
     assert given.tolist() == [[1, MASK, 2]]
+
+
+def test_nothing_of_a_run_waits_for_the_collector_of_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On CUDA its graphs hold memory of the device."""
+    module, loops = import_module("unmask.generate"), []
+
+    class Watched(module.FusedLoop):  # type: ignore[name-defined]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            loops.append(weakref.ref(self))
+
+    monkeypatch.setattr(module, "FusedLoop", Watched)
+    monkeypatch.setattr(module, "recorder_for", lambda device: Recorder())
+    gc.disable()
+    try:
+        generate(Transformer(), torch.tensor([[1, MASK, 2]]), 5, strategy=TopConfidence())
+        assert [loop() for loop in loops] == [None]
+    finally:
+        gc.enable()
 
 
 def test_the_model_may_keep_the_tokens_it_was_given() -> None:

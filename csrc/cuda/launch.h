@@ -54,14 +54,37 @@ inline Status cuda_status(const char* name, cudaError_t error) {
   return Status::cuda_error(std::string(name) + ": " + cudaGetErrorString(error));
 }
 
+// Allows the kernel all the dynamic shared memory that this GPU has beside its static one: always
+// the same number, so that threads that launch the same kernel with different needs agree.
+inline Status allow_dynamic_shared(const char* name, const void* kernel, size_t wanted) {
+  cudaFuncAttributes facts{};
+  int device = 0, most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&facts, kernel);
+  if (error != cudaSuccess) return cuda_status(name, error);
+
+  const int allowed = most - static_cast<int>(facts.sharedSizeBytes);
+  if (static_cast<int64_t>(wanted) > allowed)
+    return Status::unsupported(
+        std::string(name) + " needs " + std::to_string(wanted) +
+        " bytes of dynamic shared memory for these shapes, and this GPU has " +
+        std::to_string(allowed) +
+        ": take one of compute capability 8.0, 9.0 or 10.0, or smaller shapes");
+  if (facts.maxDynamicSharedSizeBytes >= allowed) return Status::success();
+  return cuda_status(
+      name, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, allowed));
+}
+
 template <class... Parameters, class... Arguments>
 Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
               Stream stream, const Arguments&... arguments) {
   constexpr size_t kWithoutAsking = 16 << 10;  // with 32 KB of static shared memory at most
   if (shape.shared_bytes > kWithoutAsking) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
-    if (error != cudaSuccess) return cuda_status(name, error);
+    const auto identity = reinterpret_cast<const void*>(kernel);
+    if (Status status = allow_dynamic_shared(name, identity, shape.shared_bytes); !status.ok())
+      return status;
   }
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;

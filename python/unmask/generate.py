@@ -20,7 +20,7 @@ from unmask.decoding.arguments import (
     token_ids,
 )
 from unmask.decoding.canvas import Canvas, lay_out
-from unmask.decoding.capture import recorder_for
+from unmask.decoding.capture import Captured, recorder_for
 from unmask.decoding.ending import fill_after_eos
 from unmask.decoding.events import StepEvent, audience
 from unmask.decoding.forward import Forward
@@ -168,7 +168,7 @@ def generate(
 
     fused_step = None if followed or canvas.masks_in_padding else fused_step_of(strategy)
     if fused_step is not None:
-        loop = FusedLoop(canvas, fused_step, options, eos, recorder_for(input_ids.device))
+        loop = FusedLoop(canvas, fused_step, options, eos)
         _run(loop, forward, completion, limit)
         return GenerateOutput(loop.tokens, loop.passes, None)
 
@@ -193,10 +193,12 @@ def generate(
 
 def _run(loop: FusedLoop, forward: Forward, completion: CompletionFlag, limit: int) -> None:
     """Steps in place. The model may keep the tokens it gets, so it gets them as a copy; nobody
-    keeps its logits, so that the next ones can have their place."""
+    keeps its logits, so that the next ones can have their place. Graphs go when this returns: the
+    loop does not know them, or a cycle would hold their memory until Python looks for cycles."""
+    advance = Captured(loop.advance, recorder_for(loop.tokens.device))
     for step in range(limit):
         tokens, positions = loop.tokens.clone(), loop.positions
-        loop.advance(*forward.look(tokens, positions, positions, None, step))
+        advance(*forward.look(tokens, positions, positions, None, step))
         if completion.all_zero(loop.remaining):
             return
 

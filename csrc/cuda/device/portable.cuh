@@ -38,7 +38,8 @@ inline constexpr uint32_t kWholeWarp = 0xffffffffu;
 inline constexpr int kMaxBlock = 1024;  // threads
 inline constexpr int kMaxWarps = kMaxBlock / kWarp;
 
-// What any GPU from sm_80 on has for one block, less the kilobyte the runtime keeps for itself.
+// What GPUs of compute capability 8.0, 9.0 and 10.0 have for one block at least, less the kilobyte
+// the runtime keeps for itself. 8.6, 8.9 and 12.0 have 99 KB: there large shapes are refused.
 inline constexpr int64_t kSharedBytes = 163 << 10;
 
 // Of a one-dimensional block.

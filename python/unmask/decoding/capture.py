@@ -45,8 +45,9 @@ class Captured:
         self, place: tuple[object, ...], tensors: tuple[Tensor | None, ...]
     ) -> Replay | None:
         assert self._record is not None
+        function = self._function
         try:
-            self._replays[place] = self._record(lambda: self._function(*tensors))
+            self._replays[place] = self._record(lambda: function(*tensors))
         except RuntimeError as error:
             self._record = None
             warnings.warn(

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from unmask import ops
 from unmask.decoding.canvas import Canvas
-from unmask.decoding.capture import Captured, Recorder
 from unmask.decoding.ending import fill_after_eos
 from unmask.strategies import Strategy
 
@@ -30,9 +29,8 @@ class FusedLoop:
         step: FusedStep,
         options: Callable[[Tensor], dict[str, Any]],
         eos: Tensor | None,
-        record: Recorder | None,
     ) -> None:
-        """Options: what the step takes, by the logits it gets. Record: see :class:`Captured`."""
+        """Options: what the step takes, by the logits it gets."""
         masked = canvas.masked(canvas.tokens)
         self.tokens = canvas.tokens.clone()  # int64 [B, L]
         self.positions = canvas.nodes(self.tokens, masked)  # int32 [B, N], of the next step
@@ -41,10 +39,9 @@ class FusedLoop:
         self._gen_length = self.remaining.clone()
         self._number = torch.zeros(1, dtype=torch.int64, device=self.tokens.device)
         self._canvas, self._step, self._options, self._eos = canvas, step, options, eos
-        self.advance = Captured(self._advance, record)
-        """Call it with the logits [B, L, V] of `tokens` and the scores [B, N, N] of `positions`."""
 
-    def _advance(self, logits: Tensor, scores: Tensor | None) -> None:
+    def advance(self, logits: Tensor, scores: Tensor | None) -> None:
+        """Take a step: logits [B, L, V] of `tokens`, scores [B, N, N] of `positions`."""
         attention = {} if scores is None else {"scores": scores, "gen_length": self._gen_length}
         self._step(
             self.tokens,
