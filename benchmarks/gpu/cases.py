@@ -18,9 +18,10 @@ class TopK(NamedTuple):
     dtype: str = "bfloat16"
     k: int = 8
     temperature: float = 0.0
+    sampler: str = "gumbel"
 
     def __str__(self) -> str:
-        drawn = f" T={self.temperature}" if self.temperature else ""
+        drawn = f" T={self.temperature} {self.sampler}" if self.temperature else ""
         return f"{self.rows} rows V={self.vocab} {self.dtype} k={self.k}{drawn}"
 
     @property
@@ -121,6 +122,7 @@ CASES: dict[str, list[Any]] = {
         *(TopK(rows, DREAM) for rows in (256, 4096)),
         *(TopK(1024, k=k) for k in (1, 2, 16, 64)),
         *(TopK(rows, temperature=1.0) for rows in (256, 4096)),
+        *(TopK(rows, temperature=1.0, sampler="two_level") for rows in (256, 4096)),
     ],
     "attention_scores": [
         *(Scores(nodes, 1024) for nodes in (32, 256)),

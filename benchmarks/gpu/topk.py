@@ -25,7 +25,8 @@ def run(bench: Bench, case: TopK) -> dict[str, Any]:
         for seed in range(timing.input_sets(case.bytes, bench.cold_bytes))
     ]
     positions = torch.arange(case.rows, dtype=torch.int32, device=bench.device).unsqueeze(0)
-    options = {"k": case.k, "temperature": case.temperature, "seed": 1, "step": 2}
+    options = {"k": case.k, "temperature": case.temperature, "sampler": case.sampler}
+    options |= {"seed": 1, "step": 2}
 
     def ours(logits: Tensor, at: Tensor = positions) -> TopKConfidence:
         return topk_confidence(logits, at, **options)
