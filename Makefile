@@ -14,7 +14,7 @@ CXX_FMT := $(shell find csrc tests examples -name '*.h' -o -name '*.cpp' -o -nam
 OPTIONS := $(UNMASK_CUDA)|$(UNMASK_CUDA_ARCHS)|$(UNMASK_BUILD_TYPE)|$(CMAKE_ARGS)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench lint format clean help tools FORCE
+.PHONY: build demo test bench quality lint format clean help tools FORCE
 
 build: $(VENV)/.built  ## make .venv, with everything the other targets need, and compile
 
@@ -26,6 +26,9 @@ test: build  ## every test, slow ones included
 
 bench: build  ## time every operator against its peers; rewrites the README's table
 	$(PY) benchmarks/run.py $(BENCH_ARGS)
+
+quality: build  ## measure decoding quality on small models; rewrites docs/quality.md, goes on where it stopped
+	PYTHONPATH=benchmarks $(PY) -m quality.run $(QUALITY_ARGS)
 
 lint: build  ## ruff, mypy --strict, clang-format; changes nothing
 	$(VENV)/bin/ruff check .

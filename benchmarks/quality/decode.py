@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from quality import training
-from quality.cells import Cache, Result, Settings
-from quality.samplers import WithPlaces, build
 from torch import Tensor
 from unmask import generate, toy
 from unmask.strategies import WINO
 from unmask.toy.evaluate import prompts
+
+from quality import training
+from quality.cells import Cache, Result, Settings
+from quality.samplers import WithPlaces, build
 
 SPLITS = {"validation": 1, "test": 2}  # seeds of prompts and draws; trainings have other ones
 

@@ -1,10 +1,11 @@
 """The cell that asks whether attention shows which positions depend on each other."""
 
 import torch
-from quality import training
-from quality.cells import Cache, Result, Settings
 from torch import Tensor
 from unmask import AttentionTap, masked_positions, toy
+
+from quality import training
+from quality.cells import Cache, Result, Settings
 
 PROMPT_SEED = 7
 

@@ -36,4 +36,5 @@ def _bootstrap(seeds: Sequence[np.ndarray]) -> np.ndarray:
     )  # [seeds, RESAMPLES]
     pick = rng.integers(len(seeds), size=(len(seeds), RESAMPLES))
     means: np.ndarray = np.take_along_axis(drawn, pick, axis=0).mean(0)
-    return np.quantile(means, [0.025, 0.975])
+    edges: np.ndarray = np.quantile(means, [0.025, 0.975])
+    return edges

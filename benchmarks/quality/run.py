@@ -19,9 +19,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes, not threads: models this small wait
 
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import (  # noqa: E402
+import torch
+from rich.console import Console
+from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
@@ -30,14 +30,14 @@ from rich.progress import (  # noqa: E402
     TimeRemainingColumn,
 )
 
-from quality import plots, report  # noqa: E402
-from quality.cells import Cache, Cell, Finished, Work, write_atomically  # noqa: E402
-from quality.decode import decode  # noqa: E402
-from quality.edges import edges  # noqa: E402
-from quality.experiments import EXPERIMENTS, pareto  # noqa: E402
-from quality.experiments.schedules import constants, curve  # noqa: E402
-from quality.scale import FULL, TINY, Scale  # noqa: E402
-from quality.training import Training, training_of  # noqa: E402
+from quality import plots, report
+from quality.cells import Cache, Cell, Finished, Work, write_atomically
+from quality.decode import decode
+from quality.edges import edges
+from quality.experiments import EXPERIMENTS, pareto
+from quality.experiments.schedules import constants, curve
+from quality.scale import FULL, TINY, Scale
+from quality.training import Training, training_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

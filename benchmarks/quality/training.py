@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quality.cells import Cache
 from unmask import toy
 from unmask.toy.train import RECIPES, new_model, train
+
+from quality.cells import Cache
 
 SNAPSHOTS = (250, 500, 1000)  # of a longer training, so that its learning rate is still high there
 

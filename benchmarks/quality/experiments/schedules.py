@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
-from quality.cells import Cache, Cell, Finished, Result, Settings
-from quality.scale import Scale
 from unmask.schedules import Cosine, DTCAdaptive, Quota, Schedule, TCAdaptive, optimal_sizes
 from unmask.schedules.kl import dtc_constant, overshoot, tc_constant
+
+from quality.cells import Cache, Cell, Finished, Result, Settings
+from quality.scale import Scale
 
 NAME = "schedules"
 ALPHABET = 2048  # a prime power above the length, so that the codes exist
