@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which people who see fewer colours tell apart; mark
 """
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from quality import interactive
 from quality.results import Results, read
 from quality.styles import GREY, OURS, Look, look_of
 
+COLOURS = 200
 PAPER = {"auc": 0.928, "ratio": 2.204, "violated": 0.04}
 LINES = ["#0b6e4f", "#e69f00", "#cc79a7", "#0072b2"]  # by order of appearance
 MARKERS = "osD^vPX*"
@@ -62,11 +64,15 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
 
 
 def save(drawn: Any, path: Path) -> None:
-    """Write it without a date, so that the same numbers give the same file."""
+    """Write it small, for it lives in the repository: a picture of this kind has few colours."""
     from matplotlib import pyplot
+    from PIL import Image  # comes with matplotlib
 
-    drawn.savefig(path, dpi=110, metadata={"Software": None})
+    whole = BytesIO()
+    drawn.savefig(whole, dpi=110, format="png")
     pyplot.close(drawn)
+    with Image.open(whole) as image:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def errors(rows: Sequence[dict[str, Any]], name: str, interval: str) -> list[list[float]]:
@@ -165,7 +171,7 @@ def pareto(results: Results, folder: Path) -> None:
             place.minorticks_off()
         axes[0][column].set(title=title, ylabel="accuracy")
         best = max((row["score"] for row in rows), default=1.0)
-        axes[1][column].set(ylim=(best - 0.06, best + 0.004), ylabel="accuracy, the top of it")
+        axes[1][column].set(ylim=(best - 0.08, best + 0.004), ylabel="accuracy, the top of it")
     handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
     drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     save(drawn, folder / "pareto.png")
@@ -178,15 +184,17 @@ def scaling(results: Results, folder: Path) -> None:
     for rank, sampler in enumerate(dict.fromkeys(row["sampler"] for row in rows)):
         own = [row for row in rows if row["sampler"] == sampler]
         ours = sampler.startswith(("DAPD", "literal"))
+        look = look_of(sampler.partition("(")[0])
         lowest = min(row["score"] for row in own)
         place.errorbar(
             [row["asked"] for row in own],
             [row["steps"] for row in own],
             yerr=errors(own, "steps", "range"),
-            color=OURS if ours else LINES[1 + rank % 3] if rank else "black",
+            color=OURS if ours else look.colour,
             linestyle="-" if ours else "--",
-            marker=MARKERS[rank % len(MARKERS)],
-            ms=5,
+            marker=MARKERS[rank % len(MARKERS)] if ours else look.marker,
+            markerfacecolor="white" if ours and rank % 2 else None,
+            ms=6,
             elinewidth=0.7,
             label=f"{_short(sampler)}  (accuracy >= {lowest:.3f})",
         )
@@ -258,6 +266,10 @@ def schedules_over_steps(results: Results, folder: Path) -> None:
                 label=name,
             )
         place.set(xscale="log", xlabel="steps K", title=title)
+        ladder = sorted({row["steps"] for row in results["over_steps"]})
+        shown = [steps for steps in ladder if steps & (steps - 1) == 0][:: 1 + len(ladder) // 12]
+        place.set_xticks(shown, [str(steps) for steps in shown])
+        place.minorticks_off()
         place.set_yscale("symlog", linthresh=1.0)
         place.set_ylim(bottom=0)
     axes[0][0].set_ylabel("worst divergence KL (nats)")
