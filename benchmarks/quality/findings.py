@@ -130,9 +130,9 @@ def _literal(results: Results) -> list[str]:
 
 
 def _scaling(results: Results) -> list[str]:
-    told = []
-    for sampler in dict.fromkeys(row["sampler"] for row in results["rows"]):
-        own = {row["asked"]: row["steps"] for row in results["rows"] if row["sampler"] == sampler}
+    told, rows = [], [row for row in results["rows"] if row["kinds"] == "ST"]
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        own = {row["asked"]: row["steps"] for row in rows if row["sampler"] == sampler}
         if {1, 5} <= own.keys():
             told.append((own[5] / own[1], sampler))
     if not told:

@@ -180,7 +180,7 @@ def pareto(results: Results, folder: Path) -> None:
 def scaling(results: Results, folder: Path) -> None:
     """Steps over the number of uncertain questions."""
     drawn, axes = figure(1, 1, 8.5, 3.9)
-    place, rows = axes[0][0], results["rows"]
+    place, rows = axes[0][0], [row for row in results["rows"] if row["kinds"] == "ST"]
     for rank, sampler in enumerate(dict.fromkeys(row["sampler"] for row in rows)):
         own = [row for row in rows if row["sampler"] == sampler]
         ours = sampler.startswith(("DAPD", "literal"))
@@ -217,7 +217,7 @@ def ablations(results: Results, folder: Path) -> None:
     """Steps and accuracy of every variant, with bootstrap intervals."""
     rows = results["rows"]
     variants = list(dict.fromkeys((row["choice"], row["variant"]) for row in rows))
-    drawn, axes = figure(1, 2, 10, 1.4 + 0.235 * len(variants))
+    drawn, axes = figure(1, 2, 10, 1.4 + 0.26 * len(variants))
     boards = list(dict.fromkeys(row["board"] for row in rows))
     for place, name in zip(axes[0], ("steps", "score"), strict=True):
         for rank, board in enumerate(boards):
@@ -225,11 +225,11 @@ def ablations(results: Results, folder: Path) -> None:
             height = [variants.index((row["choice"], row["variant"])) for row in own]
             place.errorbar(
                 [row[name] for row in own],
-                [y + 0.22 * (rank - 1) for y in height],
+                [y + 0.2 * (rank - 1.5) for y in height],
                 xerr=errors(own, name, "95"),
                 linestyle="",
                 marker=MARKERS[rank],
-                color=["#0072b2", "#d55e00", "#0b6e4f"][rank % 3],
+                color=["#0072b2", "#d55e00", "#8f8f8f", "#0b6e4f"][rank % 4],
                 ms=4,
                 elinewidth=0.9,
                 label=board,
@@ -241,7 +241,7 @@ def ablations(results: Results, folder: Path) -> None:
     axes[0][0].set_yticks(range(len(variants)), [f"{c}: {v}" for c, v in variants], fontsize=8)
     axes[0][0].set(xlabel="forward passes per sequence", xlim=(0, None))
     axes[0][1].set(xlabel="accuracy", yticks=range(len(variants)), yticklabels=[])
-    drawn.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    drawn.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save(drawn, folder / "ablations.png")
 
 

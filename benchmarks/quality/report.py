@@ -185,22 +185,22 @@ def _grid(board: Results) -> list[str]:
 
 def scaling(results: Results) -> list[str]:
     """Passes by the number of uncertain questions."""
-    samplers = dict.fromkeys(row["sampler"] for row in results["rows"])
-    asked = sorted({row["asked"] for row in results["rows"]})
-    by_place = {(row["sampler"], row["asked"]): row for row in results["rows"]}
     rows = []
-    for sampler in samplers:
-        own = [by_place.get((sampler, k)) for k in asked]
+    by_place = {(r["sampler"], r["kinds"], r["asked"]): r for r in results["rows"]}
+    places = list(dict.fromkeys((r["kinds"], r["asked"]) for r in results["rows"]))
+    for sampler in dict.fromkeys(row["sampler"] for row in results["rows"]):
+        own = [by_place.get((sampler, *place)) for place in places]
         steps = ["not run" if row is None else f"{row['steps']:.2f}" for row in own]
         worst = min(row["score"] for row in own if row is not None)
         rows.append([f"`{sampler}`", *steps, f"{worst:.3f}"])
+    names = [f"{'K' if kinds == 'ST' else 'deterministic, K'}={k}" for kinds, k in places]
     return [
         "The first K of five uncertain questions are asked, the others shown with their answers "
         f"({results['count']} sequences per seed). Answers to different questions do not depend on "
         "each other, so an ideal decoder needs no more passes for five than for one.",
         "",
         *picture("scaling", "Forward passes over the number of uncertain questions"),
-        *table(["setting", *(f"K={k}" for k in asked), "lowest accuracy"], rows),
+        *table(["setting", *names, "lowest accuracy"], rows),
     ]
 
 

@@ -11,6 +11,7 @@ NAME = "ablations"
 BOARDS: dict[str, dict[str, Any]] = {
     "mixed": {"task": "questions"},
     "uncertain": {"task": "questions", "kinds": "ST"},
+    "deterministic": {"task": "questions", "kinds": "CA"},
     "sums": {"task": "sums"},
 }
 # What every row starts from: the published rule, all its choices spelled out.
@@ -65,7 +66,14 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "none, but precommit 0.998": {},
         "none, no precommit": {"precommit": None},
         "union, no precommit (staged)": {"precommit": None, "late": "union"},
-        "switch, no precommit (literal)": {"precommit": None, "late": "switch"},
+        "switch, no precommit": {"precommit": None, "late": "switch"},
+        "switch, no precommit, raw > 0.01 (the literal rule)": {
+            "precommit": None,
+            "late": "switch",
+            "edge": "raw",
+            "tau_min": 0.01,
+            "tau_max": 0.01,
+        },
         "union and precommit 0.998": {"late": "union"},
     },
     "graph reuse": {

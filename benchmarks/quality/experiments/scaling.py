@@ -9,7 +9,8 @@ from quality.samplers import Spec, describe
 from quality.scale import Scale
 
 NAME = "scaling"
-ASKED = (1, 2, 3, 4, 5)
+PLACES = [("ST", asked) for asked in (1, 2, 3, 4, 5)]
+PLACES += [("CA", 5)]  # for comparison: nothing is uncertain there
 SAMPLERS: list[Spec] = [
     {"rule": "TopConfidence"},
     {"rule": "KLASS"},
@@ -23,13 +24,13 @@ SAMPLERS: list[Spec] = [
 ]
 
 
-def row_cells(scale: Scale, sampler: Spec, asked: int) -> list[Cell]:
+def row_cells(scale: Scale, sampler: Spec, kinds: str, asked: int) -> list[Cell]:
     """One cell per seed."""
     return [
         Cell.of(
             "decode",
             model=scale.model("questions", seed),
-            board={"task": "questions", "kinds": "ST", "asked": asked},
+            board={"task": "questions", "kinds": kinds, "asked": asked},
             split="test",
             count=scale.scaling,
             sampler=sampler,
@@ -41,16 +42,20 @@ def row_cells(scale: Scale, sampler: Spec, asked: int) -> list[Cell]:
 def cells(scale: Scale) -> list[Cell]:
     """Everything this experiment needs."""
     return [
-        cell for sampler in SAMPLERS for asked in ASKED for cell in row_cells(scale, sampler, asked)
+        cell
+        for sampler in SAMPLERS
+        for place in PLACES
+        for cell in row_cells(scale, sampler, *place)
     ]
 
 
 def collect(scale: Scale, finished: Finished) -> dict[str, Any]:
-    """{"rows": one per strategy and number of questions}."""
+    """{"rows": one per strategy, kinds of questions and their number}."""
     rows = []
     for sampler in SAMPLERS:
-        for asked in ASKED:
-            found = finished.all_of(row_cells(scale, sampler, asked))
+        for kinds, asked in PLACES:
+            found = finished.all_of(row_cells(scale, sampler, kinds, asked))
             if found:
-                rows.append({"sampler": describe(sampler), "asked": asked} | summary(found))
+                place = {"sampler": describe(sampler), "kinds": kinds, "asked": asked}
+                rows.append(place | summary(found))
     return {"count": scale.scaling, "rows": rows}
