@@ -43,6 +43,7 @@ format: build  ## let the machines settle style
 
 clean:  ## remove .venv, build/ and every compiled or cached file
 	rm -rf $(VENV) build dist python/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf benchmarks/quality/.cache
 	rm -f python/unmask/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -140,7 +140,9 @@ def pareto(results: Results) -> list[str]:
         f"the fewest passes among those at most {loss} below one token per step on validation "
         "prompts; shown are test prompts. For uncertain and deterministic questions the settings "
         "are those chosen on mixed ones. **Fixed** rows are the published settings, and DAPD's "
-        "with scores that fit models this small.",
+        "with scores that fit models this small. *Tried* is the size of a strategy's grid: on the "
+        "questions DAPD's are the largest, for they choose a layer too. That layer 0 is worth trying "
+        "was learnt on models like these.",
         "",
     ]
     for board, title in BOARDS.items():
@@ -153,9 +155,14 @@ def pareto(results: Results) -> list[str]:
 def _tuned(board: Results) -> list[str]:
     rows = sorted(board["tuned"], key=lambda row: row.get("steps", float("inf")))
     return table(
-        ["tuned", "passes", "accuracy", "setting of each seed"],
+        ["tuned", "tried", "passes", "accuracy", "setting of each seed"],
         [
-            [row["family"], *(both(row) if "steps" in row else ["", ""]), _chosen(row["chosen"])]
+            [
+                row["family"],
+                str(row["tried"]),
+                *(both(row) if "steps" in row else ["", ""]),
+                _chosen(row["chosen"]),
+            ]
             for row in rows
         ],
     )

@@ -145,6 +145,7 @@ def _tuned_rows(scale: Scale, finished: Finished, board: str) -> list[dict[str, 
         found = finished.all_of(asked)
         row: dict[str, Any] = {
             "family": family,
+            "tried": len(grid(scale, family, BOARDS[board]["task"])),
             "chosen": [None if spec is None else describe(spec) for spec in chosen],
         }
         rows.append(row | summary(found) if found else row)
