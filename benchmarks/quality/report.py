@@ -141,8 +141,8 @@ def pareto(results: Results) -> list[str]:
         "prompts; shown are test prompts. For uncertain and deterministic questions the settings "
         "are those chosen on mixed ones. **Fixed** rows are the published settings, and DAPD's "
         "with scores that fit models this small. *Tried* is the size of a strategy's grid: on the "
-        "questions DAPD's are the largest, for they choose a layer too. That layer 0 is worth trying "
-        "was learnt on models like these.",
+        "questions DAPD's are the largest, for they choose a layer too. That layer 0 is worth "
+        "trying was learnt on models like these.",
         "",
     ]
     for board, title in BOARDS.items():
