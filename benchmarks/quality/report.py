@@ -153,12 +153,17 @@ def pareto(results: Results) -> list[str]:
 
 
 def _tuned(board: Results) -> list[str]:
-    rows = sorted(board["tuned"], key=lambda row: row.get("steps", float("inf")))
+    """Strategies that found a setting for every model, the fastest first; then the others."""
+
+    def rank(row: Results) -> tuple[int, float]:
+        return sum(s is None for s in row["chosen"]), row.get("steps", float("inf"))
+
+    rows = sorted(board["tuned"], key=rank)
     return table(
         ["tuned", "tried", "passes", "accuracy", "setting of each seed"],
         [
             [
-                row["family"],
+                row["family"] + _for_some(row["chosen"]),
                 str(row["tried"]),
                 *(both(row) if "steps" in row else ["", ""]),
                 _chosen(row["chosen"]),
@@ -166,6 +171,12 @@ def _tuned(board: Results) -> list[str]:
             for row in rows
         ],
     )
+
+
+def _for_some(settings: list[str | None]) -> str:
+    """A remark where the mean is not over all models."""
+    found = sum(setting is not None for setting in settings)
+    return "" if found in (0, len(settings)) else f" ({found} of {len(settings)} models)"
 
 
 def _chosen(settings: list[str | None]) -> str:
