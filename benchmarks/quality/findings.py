@@ -168,13 +168,22 @@ def _ablations(results: Results) -> list[str]:
         worst = min(rows, key=lambda row: row["score"])
         good = [row for row in rows if row["score"] >= max(r["score"] for r in rows) - 0.01]
         best = min(good, key=lambda row: row["steps"])
-        lines.append(
+        slow = max(rows, key=lambda row: row["steps"])
+        tie = sum(row["steps"] == best["steps"] for row in good) > 1
+        told = [
             f"**Ablations on {board}:** of the variants within 0.01 of the best accuracy, "
-            f"{best['choice']} = {best['variant']} takes fewest passes ({best['steps']:.2f} at "
-            f"{best['score']:.3f}); the least accurate is {worst['choice']} = {worst['variant']} "
-            f"({worst['score']:.3f})."
-        )
+            f"{_variant(best)}{' (and others)' if tie else ''} takes fewest passes, "
+            f"{best['steps']:.2f} at {best['score']:.3f}",
+            f"most are taken by {_variant(slow)}, {slow['steps']:.2f}",
+        ]
+        if worst["score"] < best["score"] - 0.01:
+            told.append(f"the least accurate is {_variant(worst)}, {worst['score']:.3f}")
+        lines.append(f"{'; '.join(told)}.")
     return lines
+
+
+def _variant(row: Row) -> str:
+    return f"'{row['choice']}: {row['variant']}'"
 
 
 def _schedules(results: Results) -> list[str]:
