@@ -40,8 +40,8 @@ otherwise.
 
 `literal(tau, ...)` is the rule as the paper's text has it, `DAPD(tau_min=tau, tau_max=tau,
 edge='raw', late='switch', ...)`: absolute scores, nothing committed in advance, and from half-way
-on confident tokens instead of the graph. `Scan` takes an independent set of a given graph in a given
-order. Every other name is in `unmask.strategies`.
+on confident tokens instead of the graph. `Scan` takes an independent set of a given graph in a
+given order. Every other name is in `unmask.strategies`.
 """
 
 
