@@ -16,7 +16,7 @@ CXX_FMT := $(shell find csrc tests examples benchmarks -name '*.h' -o -name '*.c
 OPTIONS := $(UNMASK_CUDA)|$(UNMASK_CUDA_ARCHS)|$(UNMASK_BUILD_TYPE)|$(CMAKE_ARGS)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench gpu-check lint format clean help tools FORCE
+.PHONY: build demo test bench gpu-check quality lint format clean help tools FORCE
 
 build: $(VENV)/.built  ## make .venv, with everything the other targets need, and compile
 
@@ -32,6 +32,9 @@ bench: build  ## time every operator against its peers; rewrites the README's ta
 gpu-check:  ## build, test and measure on this machine's GPU, in ten minutes; docs/gpu.md
 	$(GPU_PYTHON) benchmarks/gpu/check.py $(GPU_CHECK_ARGS)
 
+quality: build  ## measure decoding quality on small models; rewrites docs/quality.md, goes on where it stopped
+	PYTHONPATH=benchmarks $(PY) -m quality.run $(QUALITY_ARGS)
+
 lint: build  ## ruff, mypy --strict, clang-format; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -45,6 +48,7 @@ format: build  ## let the machines settle style
 
 clean:  ## remove .venv, build/ and every compiled or cached file
 	rm -rf $(VENV) build dist python/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf benchmarks/quality/.cache
 	rm -f python/unmask/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
