@@ -1,0 +1,165 @@
+"""What the larger experiment found, in Markdown, from its results file alone.
+
+python benchmarks/quality/larger/report.py   # prints the section
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "quality" / "larger.json"
+NEAR_ONE = 0.95
+WITHIN = 0.02  # of the accuracy of one answer per step: as good, for this many texts
+COMMAND = "python benchmarks/quality/larger/run.py"
+
+
+def section(results: dict[str, Any]) -> str:
+    """The Markdown of one section, without its headline."""
+    return "\n".join(
+        [
+            *_setting(results),
+            *_dependencies(results),
+            *_decoding(results),
+            *_kinds(results),
+            *_verdict(results),
+        ]
+    )
+
+
+def _setting(results: dict[str, Any]) -> list[str]:
+    model, trained = results["model"], results["trained"]
+    one = _row(results, "one per step", None)
+    level = (
+        "close to all of them"
+        if one["score"] >= NEAR_ONE
+        else "so the rows below are to be read relative to this model, not to a perfect one"
+    )
+    return [
+        f"{results['questions']} questions of five kinds behind a header that some of them look up:"
+        f" {results['prompt']} prompt tokens, {results['answers']} masked answers. "
+        f"{model['layers']} layers of width {model['hidden']}, {model['heads']} query heads on "
+        f"{model['key_heads']} heads of keys, rotary positions, {results['parameters']:,} "
+        f"parameters, trained {trained['seconds'] / 60:.0f} minutes "
+        f"({trained['step']:,} steps, {trained['questions']:,} questions; "
+        f"{results['machine']}). One model, {results['count']} fresh texts. One answer per step "
+        f"gets {one['score']:.3f} of the questions right, {level}. "
+        f"Again: `{COMMAND} --minutes {trained['seconds'] / 60:.0f}`.",
+        "",
+    ]
+
+
+def _dependencies(results: dict[str, Any]) -> list[str]:
+    head = ["layers", *(f"{rule} {what}" for rule in _rules(results) for what in ("AUC", "ratio"))]
+    lines = [
+        "**Where the dependencies are.** Edges are pairs of answers that depend on each other, "
+        "given the prompt; they are compared with pairs from different questions. AUC (1: every "
+        "edge scores higher; 0.5: chance) and ratio of mean scores; all answers masked, and in "
+        "brackets half of them revealed.",
+        "",
+    ]
+    masked, half = results["layers"]["masked"], results["layers"]["half"]
+    rows = []
+    for name in masked["raw"]:
+        cells = []
+        for rule in _rules(results):
+            now, later = masked[rule][name], half[rule][name]
+            cells.append(f"{now['auc']:.3f} ({later['auc']:.3f})")
+            cells.append(f"{now['ratio']:.1f} ({later['ratio']:.1f})")
+        rows.append([name, *cells])
+    lines += _table(head, rows)
+    raw = masked["raw"]
+    single = [name for name in raw if name.startswith("layer ")]
+    best = max(single, key=lambda name: raw[name]["auc"])
+    strict = max(single, key=lambda name: raw[name]["auc_any"])
+    return [
+        *lines,
+        f"By raw scores {best} tells edges from other questions best ({raw[best]['auc']:.3f}; the "
+        f"mean of all layers {raw['all']['auc']:.3f}, the last 30 % {raw['last 30 %']['auc']:.3f})."
+        " Counting pairs of the same question that do not depend on each other as non-edges too, "
+        f"{strict} is best with {raw[strict]['auc_any']:.3f}. In {best}, edges score "
+        f"{raw[best]['ratio']:.1f} times, and such pairs of the same question "
+        f"{raw[best]['ratio_other_inside']:.1f} times, what pairs of two questions do.",
+        "",
+        "![AUC by layer](quality/larger_layers.png)",
+        "",
+    ]
+
+
+def _decoding(results: dict[str, Any]) -> list[str]:
+    sizes = (None, results["block"])
+    head = ["strategy", *(f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right"))]
+    names = dict.fromkeys(row["strategy"] for row in results["rows"])
+    rows = []
+    for name in names:
+        cells = []
+        for size in sizes:
+            row = _row(results, name, size)
+            cells += [f"{row['steps']:.1f}", f"{row['score']:.3f} ± {row['error']:.3f}"]
+        rows.append([name, *cells])
+    return [
+        "**Decoding.** Forward passes per text, and the share of questions answered correctly, with"
+        " the standard error over texts. Settings are those published; the text after the comma "
+        "says whose attention DAPD reads.",
+        "",
+        *_table(head, rows),
+        "![steps and accuracy](quality/larger_decoding.png)",
+        "",
+    ]
+
+
+def _kinds(results: dict[str, Any]) -> list[str]:
+    rows = [
+        [row["strategy"], *(f"{row['kinds'][kind]:.3f}" for kind in results["kinds"])]
+        for row in results["rows"]
+        if row["block"] is None
+    ]
+    return [
+        "By kind of question, all answers at once (`split` and `twice` have several right answers,"
+        " whose parts depend on each other; the others have one):",
+        "",
+        *_table(["strategy", *results["kinds"]], rows),
+    ]
+
+
+def _verdict(results: dict[str, Any]) -> list[str]:
+    lines = ["**Which defaults survive.**", ""]
+    for size in (None, results["block"]):
+        one = _row(results, "one per step", size)
+        rows = [row for row in results["rows"] if row["block"] == size and row is not one]
+        good = [row for row in rows if row["score"] >= one["score"] - WITHIN]
+        lost = [row for row in rows if row not in good]
+        good.sort(key=lambda row: row["steps"])
+        kept = ", ".join(f"{row['strategy']} {row['steps']:.1f}" for row in good) or "none"
+        gone = ", ".join(f"{row['strategy']} {row['score'] - one['score']:+.3f}" for row in lost)
+        lines.append(
+            f"- {_size(size)}: within {WITHIN} of one answer per step ({one['score']:.3f} in "
+            f"{one['steps']:.0f} passes), fewest passes first: {kept}. "
+            f"Loses more than that: {gone or 'none'}."
+        )
+    return [*lines, ""]
+
+
+def _rules(results: dict[str, Any]) -> list[str]:
+    return list(results["layers"]["masked"])
+
+
+def _size(block: int | None) -> str:
+    return "one block" if block is None else f"blocks of {block}"
+
+
+def _row(results: dict[str, Any], name: str, block: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        row for row in results["rows"] if row["strategy"] == name and row["block"] == block
+    )
+    return found
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column is text, the others numbers."""
+    align = ["-", *["-:"] * (len(head) - 1)]
+    return [*(f"| {' | '.join(cells)} |" for cells in (head, align, *rows)), ""]
+
+
+if __name__ == "__main__":
+    print(section(json.loads(RESULTS.read_text())))
