@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 import torch
-
 from unmask import AttentionTap, masked_positions
 
 ROOT = Path(__file__).parents[1]
@@ -47,16 +46,19 @@ def test_right_answers_score_1_and_each_wrong_digit_costs_its_question(texts):
 def test_both_phrasings_are_right_and_a_mixture_is_not(larger, texts):
     task, tokens = texts
     twice = task.kinds(tokens) == larger.task.KINDS.index("twice")
-    answers = tokens[:, task.first :].unflatten(1, (40, 4))
     p = tokens[:, 8 : task.first].unflatten(1, (40, 6))[..., 1:5]
-    for answer, palindromes_only in [(p, False), (p.flip(-1), False)]:
-        other = torch.where(twice[..., None], answer, answers)
-        assert task.score(torch.cat([tokens[:, : task.first], other.flatten(1)], 1)).min() == 1
+
+    def right(answer):
+        answers = tokens[:, task.first :].unflatten(1, (40, 4))
+        other = torch.where(twice[..., None], answer, answers).flatten(1)
+        return task.correct(torch.cat([tokens[:, : task.first], other], 1))
+
+    assert right(p).all()
+    assert right(p.flip(-1)).all()
     mixed = torch.cat([p[..., :2], p.flip(-1)[..., 2:]], -1)
-    other = torch.where(twice[..., None], mixed, answers)
-    right = task.correct(torch.cat([tokens[:, : task.first], other.flatten(1)], 1))
-    assert torch.equal(right[twice], (p == p.flip(-1)).all(-1)[twice] | right[twice] & (
-        (mixed == p).all(-1) | (mixed == p.flip(-1)).all(-1))[twice])
+    same = (mixed == p).all(-1) | (mixed == p.flip(-1)).all(-1)
+    assert torch.equal(right(mixed), ~twice | same)
+    assert not right(mixed).all()
 
 
 def test_edges_stay_inside_their_question_and_follow_its_kind(larger, texts):
@@ -65,7 +67,11 @@ def test_edges_stay_inside_their_question_and_follow_its_kind(larger, texts):
     assert torch.equal(dependent, dependent.mT)
     assert not (dependent & ~together).any()
     of_question = dependent.unflatten(1, (40, 4)).sum((2, 3))  # both directions
-    expected = torch.tensor([0, 0, 0, 4, 12])[task.kinds(tokens)]
+    kind = task.kinds(tokens)
+    p = tokens[:, 8 : task.first].unflatten(1, (40, 6))[..., 1:5]
+    # A phrasing of which both halves differ has all pairs, of which one does a single one.
+    twice = torch.tensor([0, 2, 12])[(p != p.flip(-1)).sum(-1) // 2]
+    expected = torch.tensor([0, 0, 0, 4, 0])[kind] + twice * (kind == 4)
     assert torch.equal(of_question, expected)
 
 

@@ -7,11 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unmask import (
+    DAPD,
+    KLASS,
+    AttentionTap,
+    EntropyBound,
+    Strategy,
+    Threshold,
+    TopConfidence,
+    generate,
+    masked_positions,
+)
 
 from quality.larger.model import LargerModel
 from quality.larger.task import ANSWERS, KINDS, UNCERTAIN, LargerQuestions
-from unmask import DAPD, KLASS, AttentionTap, EntropyBound, Strategy, Threshold, TopConfidence
-from unmask import generate, masked_positions
 
 EDGES = ("raw", "rowmax", "rowsum")
 PRESETS = {"staged": DAPD.staged, "direct": DAPD.direct, "confident_first": DAPD.confident_first}

@@ -88,7 +88,10 @@ def _dependencies(results: dict[str, Any]) -> list[str]:
 
 def _decoding(results: dict[str, Any]) -> list[str]:
     sizes = (None, results["block"])
-    head = ["strategy", *(f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right"))]
+    head = [
+        "strategy",
+        *(f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right")),
+    ]
     names = dict.fromkeys(row["strategy"] for row in results["rows"])
     rows = []
     for name in names:

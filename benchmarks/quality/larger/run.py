@@ -19,11 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks, where quality lives
 
 import torch
+from rich.console import Console
+
 from quality.larger import evaluate, plots, report
 from quality.larger.model import Config, LargerModel
 from quality.larger.task import ANSWERS, HEADER, KINDS, PROMPT
 from quality.larger.train import Progressed, Recipe, new_model, train
-from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results" / "quality" / "larger.json"
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     config = Config(hidden=args.hidden, layers=args.layers)
     model = new_model(args.seed, args.questions, config).to(device)
-    done = train(model, recipe, args.cache / "model.safetensors", resume=args.resume, console=console)
+    done = train(
+        model, recipe, args.cache / "model.safetensors", resume=args.resume, console=console
+    )
     results = about(model, recipe, done, args.count)
     partial = args.cache / "larger.json"
     before = json.loads(partial.read_text()) if args.resume and partial.exists() else {}
@@ -109,9 +112,7 @@ def about(model: LargerModel, recipe: Recipe, done: Progressed, count: int) -> d
     }
 
 
-def measure(
-    model: LargerModel, results: dict[str, Any], partial: Path, console: Console
-) -> None:
+def measure(model: LargerModel, results: dict[str, Any], partial: Path, console: Console) -> None:
     """Fill in what is missing, and keep it after every row."""
     tokens = evaluate.prompts(model.task, results["count"])
     if "layers" not in results:

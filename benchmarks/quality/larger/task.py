@@ -15,7 +15,6 @@ sum, and all four of a phrasing. Answers to different questions never do.
 
 import torch
 from torch import Tensor
-
 from unmask.toy.task import Task
 
 __all__ = ["KINDS", "LargerQuestions"]
@@ -105,16 +104,19 @@ class LargerQuestions(Task):
         Returns:
             Two times bool [count, answers, answers], symmetric: dependent; of one question.
         """
-        kind = self.kinds(tokens)
+        asked = self._asked(tokens)
+        p, kind = asked[..., 1 : 1 + ANSWERS], asked[..., 0] - DIGITS
         dependent = torch.zeros(*kind.shape, ANSWERS, ANSWERS, dtype=torch.bool)
-        dependent |= (kind == KINDS.index("twice"))[..., None, None]
         for a, b in SPLIT:
             split = kind == KINDS.index("split")
             dependent[..., a, b] |= split
             dependent[..., b, a] |= split
+        # Where both phrasings have the same digit, nothing is left to depend on.
+        differs = (p != p.flip(-1)) & (kind == KINDS.index("twice")).unsqueeze(-1)
+        dependent |= differs.unsqueeze(-1) & differs.unsqueeze(-2)
         dependent &= ~torch.eye(ANSWERS, dtype=torch.bool)
         together = torch.block_diag(*[torch.ones(ANSWERS, ANSWERS)] * self.questions).bool()
-        wide = dependent.repeat_interleave(ANSWERS, 1).flatten(1, 2).repeat(1, 1, self.questions)
+        wide = dependent.flatten(1, 2).repeat(1, 1, self.questions)
         own = ~torch.eye(len(together), dtype=torch.bool)
         return wide & together, (together & own).expand(len(tokens), -1, -1)
 
