@@ -40,7 +40,7 @@ class Recipe:
 
     minutes: float = 15.0
     at_once: int = 128
-    growth: tuple[tuple[float, int], ...] = ((0.0, 4), (0.6, 8), (0.75, 16), (0.88, 32))
+    growth: tuple[tuple[float, int], ...] = ((0.0, 4), (0.45, 8), (0.55, 16), (0.68, 32))
     rate: float = 5e-3
     last_rate: float = 0.02  # of the rate, at the end
     warm_up: int = 60
