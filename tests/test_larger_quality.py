@@ -108,7 +108,7 @@ def test_auc_counts_ties_half(larger):
 def test_pipeline_writes_resumes_and_reports(larger, tmp_path, capsys):
     where = ["--cache", tmp_path / "cache", "--results", tmp_path / "out" / "larger.json"]
     small = ["--questions", "9", "--hidden", "16", "--layers", "2", "--at-once", "9"]
-    known = [*where, *small, "--count", "2", "--minutes", "9", "--pictures", tmp_path / "pictures"]
+    known = [*where, *small, "--count", "4", "--minutes", "9", "--pictures", tmp_path / "pictures"]
     arguments = [str(each) for each in [*known, "--steps", "2"]]
     larger.run.main(arguments)
     first = json.loads((tmp_path / "out" / "larger.json").read_text())

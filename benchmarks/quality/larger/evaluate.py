@@ -45,7 +45,8 @@ def listen(model: LargerModel, tokens: Tensor, revealed: float) -> dict[str, Any
     Returns:
         For each edge rule one row per layer, and ``all`` and ``last 30 %`` of them: AUC of edges
         against pairs of different questions (``auc``), against all pairs without an edge, of the
-        same question too (``auc_any``), and the ratio of the mean scores (``ratio``).
+        same question too (``auc_any``), and the ratio of the mean scores (``ratio``); ``kinds``
+        has AUC and ratio for the edges of each kind apart.
     """
     task = model.task
     generator = torch.Generator().manual_seed(TEST_SEED)
@@ -58,13 +59,17 @@ def listen(model: LargerModel, tokens: Tensor, revealed: float) -> dict[str, Any
     with tap(positions):
         model(ids.to(device))
     layers = tap.scores.cpu()
-    edge, inside, across = pairs_among(task, tokens, positions.cpu().long())
+    nodes = positions.cpu().long()
+    edge, inside, across = pairs_among(task, tokens, nodes)
+    question = (nodes - task.first).clamp(min=0) // ANSWERS
+    kind = task.kinds(tokens).gather(1, question).unsqueeze(-1)
+    of_kind = {name: edge & (kind == KINDS.index(name)) for name in UNCERTAIN}
     last = max(1, len(layers) - math.floor(len(layers) * 0.7 + 1e-9))
     chosen = {f"layer {n}": layers[n] for n in range(len(layers))}
     chosen |= {"all": layers.mean(0), "last 30 %": layers[-last:].mean(0)}
     return {
         rule: {
-            name: separation(relative(scores, rule), edge, inside, across)
+            name: separation(relative(scores, rule), edge, inside, across, of_kind)
             for name, scores in chosen.items()
         }
         for rule in EDGES
@@ -96,15 +101,22 @@ def relative(scores: Tensor, rule: str) -> Tensor:
     return d
 
 
-def separation(scores: Tensor, edge: Tensor, inside: Tensor, across: Tensor) -> dict[str, float]:
-    """AUCs and ratios of the pairs' scores."""
-    yes, own, no = scores[edge], scores[inside], scores[across]
-    means = (yes.mean() / no.mean().clamp(min=1e-12), own.mean() / no.mean().clamp(min=1e-12))
+def separation(
+    scores: Tensor, edge: Tensor, inside: Tensor, across: Tensor, of_kind: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """AUCs and ratios of the pairs' scores; a kind without an edge is left out."""
+    own, no = scores[inside], scores[across]
+    floor = no.mean().clamp(min=1e-12)
     return {
-        "auc": auc(yes, no),
-        "auc_any": auc(yes, torch.cat([own, no])),
-        "ratio": float(means[0]),
-        "ratio_other_inside": float(means[1]),
+        "auc": auc(scores[edge], no),
+        "auc_any": auc(scores[edge], torch.cat([own, no])),
+        "ratio": float(scores[edge].mean() / floor),
+        "ratio_other_inside": float(own.mean() / floor),
+        "kinds": {
+            kind: {"auc": auc(scores[at], no), "ratio": float(scores[at].mean() / floor)}
+            for kind, at in of_kind.items()
+            if at.any()
+        },
     }
 
 
@@ -116,7 +128,7 @@ def auc(yes: Tensor, no: Tensor) -> float:
     return float((less + up_to).double().mean() / 2 / len(below))
 
 
-def best_layer(heard: Mapping[str, Mapping[str, Mapping[str, float]]]) -> int:
+def best_layer(heard: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
     """The single layer with the highest AUC by the rule DAPD uses."""
     rows = heard["rowmax"]
     layers = [name for name in rows if name.startswith("layer ")]

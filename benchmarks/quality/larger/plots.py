@@ -24,25 +24,31 @@ def draw(results: dict[str, Any], folder: Path) -> None:
 
 
 def layers(results: dict[str, Any], path: Path) -> None:
-    """The AUC of edges by layer: all masked, and half-way."""
+    """The AUC of edges by layer and kind of question: all answers masked, and half-way."""
     from matplotlib import pyplot
 
-    drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
-    states = {"masked": "all answers masked", "half": "half of them revealed"}
-    for place, (state, title) in zip(axes, states.items(), strict=True):
+    kinds = list(results["layers"]["half"]["raw"]["all"]["kinds"])
+    states = {"masked": "all masked", "half": "half revealed"}
+    drawn, axes = pyplot.subplots(
+        1, len(kinds), figsize=(9, 3.2), layout="constrained", sharey=True, squeeze=False
+    )
+    for place, kind in zip(axes[0], kinds, strict=True):
         for rule, (colour, marker) in RULES.items():
-            rows = results["layers"][state][rule]
-            names = list(rows)
-            auc = [rows[name]["auc"] for name in names]
-            single = len(names) - 2  # then come "all" and "last 30 %"
-            place.plot(range(single), auc[:single], color=colour, marker=marker, label=rule)
-            place.plot(range(single, len(names)), auc[single:], marker, color=colour, mfc="none")
-        place.axhline(0.5, color="black", linestyle=":", lw=1)
+            for state, line in zip(states, ("-", ":"), strict=True):
+                rows = results["layers"][state][rule]
+                names = list(rows)
+                auc = [rows[name]["kinds"][kind]["auc"] for name in names]
+                single = len(names) - 2  # then come "all" and "last 30 %"
+                look = {"color": colour, "marker": marker, "ms": 4}
+                told = f"{rule}, {states[state]}"
+                place.plot(range(single), auc[:single], ls=line, label=told, **look)
+                place.plot(range(single, len(names)), auc[single:], ls="", **look)
+        place.axhline(0.5, color="black", lw=0.7)
         place.set_xticks(range(len(names)), [name.removeprefix("layer ") for name in names])
-        place.set(title=title, xlabel="layers")
+        place.set(title=f"edges of “{kind}”", xlabel="layers")
         tidy(place)
-    axes[0].set_ylabel("AUC, edges / pairs of two questions")
-    axes[0].legend(frameon=False)
+    axes[0][0].set_ylabel("AUC against pairs of two questions")
+    axes[0][0].legend(frameon=False, fontsize=7)
     save(drawn, path)
 
 

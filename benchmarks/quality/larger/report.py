@@ -65,7 +65,8 @@ def _not_learnt(kinds: dict[str, float]) -> list[str]:
 
 
 def _dependencies(results: dict[str, Any]) -> list[str]:
-    head = ["layers", *(f"{rule} {what}" for rule in _rules(results) for what in ("AUC", "ratio"))]
+    masked, half = results["layers"]["masked"], results["layers"]["half"]
+    rules = list(masked)
     lines = [
         "**Where the dependencies are.** Edges are pairs of answers that depend on each other, "
         "given the prompt; they are compared with pairs from different questions. AUC (1: every "
@@ -73,32 +74,42 @@ def _dependencies(results: dict[str, Any]) -> list[str]:
         "brackets half of them revealed.",
         "",
     ]
-    masked, half = results["layers"]["masked"], results["layers"]["half"]
-    rows = []
-    for name in masked["raw"]:
-        cells = []
-        for rule in _rules(results):
-            now, later = masked[rule][name], half[rule][name]
-            cells.append(f"{now['auc']:.3f} ({later['auc']:.3f})")
-            cells.append(f"{now['ratio']:.1f} ({later['ratio']:.1f})")
-        rows.append([name, *cells])
-    lines += _table(head, rows)
-    raw = masked["raw"]
+    for kind in half["raw"]["all"]["kinds"]:
+        rows = []
+        for name in masked["raw"]:
+            cells = []
+            for rule in rules:
+                now, later = masked[rule][name]["kinds"][kind], half[rule][name]["kinds"][kind]
+                cells.append(f"{now['auc']:.3f} ({later['auc']:.3f})")
+                cells.append(f"{now['ratio']:.1f} ({later['ratio']:.1f})")
+            rows.append([name, *cells])
+        unknown = "" if kind in _learnt(results) else ", which the model has not learnt"
+        lines += [f"Edges of `{kind}`{unknown}:", ""]
+        lines += _table(
+            ["layers", *(f"{rule} {what}" for rule in rules for what in ("AUC", "ratio"))], rows
+        )
+    return [*lines, *_loudest(masked["raw"]), "![AUC by layer](quality/larger_layers.png)", ""]
+
+
+def _loudest(raw: dict[str, Any]) -> list[str]:
+    """Which layer to read, by raw scores of the text that is all masked."""
     single = [name for name in raw if name.startswith("layer ")]
+    told = []
+    for kind in raw["all"]["kinds"]:
+        auc = {name: row["kinds"][kind]["auc"] for name, row in raw.items()}
+        best = max(single, key=auc.__getitem__)
+        told.append(
+            f"By raw scores, {best} tells edges of `{kind}` best ({auc[best]:.3f}; layer 0 "
+            f"{auc['layer 0']:.3f}, the mean of all {auc['all']:.3f}, of the last 30 % "
+            f"{auc['last 30 %']:.3f})."
+        )
     best = max(single, key=lambda name: raw[name]["auc"])
-    strict = max(single, key=lambda name: raw[name]["auc_any"])
-    return [
-        *lines,
-        f"By raw scores {best} tells edges from other questions best ({raw[best]['auc']:.3f}; the "
-        f"mean of all layers {raw['all']['auc']:.3f}, the last 30 % {raw['last 30 %']['auc']:.3f})."
-        " Counting pairs of the same question that do not depend on each other as non-edges too, "
-        f"{strict} is best with {raw[strict]['auc_any']:.3f}. In {best}, edges score "
-        f"{raw[best]['ratio']:.1f} times, and such pairs of the same question "
-        f"{raw[best]['ratio_other_inside']:.1f} times, what pairs of two questions do.",
-        "",
-        "![AUC by layer](quality/larger_layers.png)",
-        "",
-    ]
+    told.append(
+        f"In {best}, edges of all kinds score {raw[best]['ratio']:.1f} times what pairs of two "
+        "questions do, and pairs of the same question that do not depend on each other "
+        f"{raw[best]['ratio_other_inside']:.1f} times."
+    )
+    return [" ".join(told), ""]
 
 
 def _decoding(results: dict[str, Any]) -> list[str]:
@@ -175,10 +186,6 @@ def _learnt(results: dict[str, Any]) -> list[str]:
 
 def _mean(row: dict[str, Any], kinds: Sequence[str]) -> float:
     return sum(float(row["kinds"][kind]) for kind in kinds) / len(kinds)
-
-
-def _rules(results: dict[str, Any]) -> list[str]:
-    return list(results["layers"]["masked"])
 
 
 def _size(block: int | None) -> str:
