@@ -133,6 +133,6 @@ def test_section_says_what_the_committed_results_hold(larger):
     assert (results["prompt"], results["answers"]) == (200, 128)
     for row in results["rows"]:
         assert f"| {row['strategy']} |" in text
-    one = larger.report._row(results, "one per step", None)
+    one = next(row for row in results["rows"] if row["strategy"] == "one per step")
     assert one["steps"] == 128
     assert f"gets {one['score']:.3f} of the questions right" in text

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,9 +28,9 @@ TEST_SEED = 2**31  # trainings draw from seeds below
 REVEALED = 0.5  # of the answers, where a partly decoded text is listened to
 
 
-def prompts(task: LargerQuestions, count: int, seed: int = 0) -> Tensor:
+def prompts(task: LargerQuestions, count: int, kinds: Sequence[str] = KINDS) -> Tensor:
     """Fresh texts with their answers: int64 [count, length]."""
-    return task.sample(count, torch.Generator().manual_seed(TEST_SEED + seed))
+    return task.sample(count, torch.Generator().manual_seed(TEST_SEED), kinds)
 
 
 @torch.no_grad()
@@ -176,15 +176,13 @@ def decode(
     seconds = time.perf_counter() - start
     right, kind = task.correct(output.sequences.cpu()), task.kinds(tokens)
     steps = output.steps.float()
-    by_kind = {name: float(right[kind == n].float().mean()) for n, name in enumerate(KINDS)}
-    uncertain = torch.isin(kind, torch.tensor([KINDS.index(name) for name in UNCERTAIN]))
+    asked = [n for n in range(len(KINDS)) if (kind == n).any()]
+    by_kind = {KINDS[n]: float(right[kind == n].float().mean()) for n in asked}
     return {
         "steps": float(steps.mean()),
         "steps_range": [float(steps.min()), float(steps.max())],
         "score": float(right.float().mean()),
         "error": standard_error(right),
-        "uncertain": float(right[uncertain].float().mean()),
-        "deterministic": float(right[~uncertain].float().mean()),
         "kinds": by_kind,
         "seconds": seconds,
     }

@@ -53,13 +53,13 @@ def layers(results: dict[str, Any], path: Path) -> None:
 
 
 def decoding(results: dict[str, Any], path: Path) -> None:
-    """Steps and accuracy of every row: one block, and blocks."""
+    """Steps and accuracy of every row, on the kinds that were learnt: one block, and blocks."""
     from matplotlib import pyplot
 
     drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
     whole, block = f"all {results['answers']} answers at once", f"blocks of {results['block']}"
     for place, (size, title) in zip(axes, [(None, whole), (results["block"], block)], strict=True):
-        for row in results["rows"]:
+        for row in results.get("learnt", results)["rows"]:
             if row["block"] == size:
                 name, reading = row["strategy"], row["reading"]
                 preset = name.removeprefix("DAPD.").split(",")[0]

@@ -30,7 +30,7 @@ def section(results: dict[str, Any]) -> str:
 
 def _setting(results: dict[str, Any]) -> list[str]:
     model, trained = results["model"], results["trained"]
-    one = _row(results, "one per step", None)
+    one = _row(results["rows"], "one per step", None)
     level = (
         "close to all of them"
         if one["score"] >= NEAR_ONE
@@ -58,8 +58,8 @@ def _not_learnt(kinds: dict[str, float]) -> list[str]:
         return []
     return [
         f"Not learnt in that time: {', '.join(weak)}, at one answer per step. On these questions "
-        "the model is unsure of everything, so they cost careful rules passes and no rule accuracy;"
-        " what follows says little about them.",
+        "the model is unsure of everything, so they cost careful rules passes and no rule accuracy."
+        " Strategies are therefore also compared on texts without them.",
         "",
     ]
 
@@ -83,7 +83,7 @@ def _dependencies(results: dict[str, Any]) -> list[str]:
                 cells.append(f"{now['auc']:.3f} ({later['auc']:.3f})")
                 cells.append(f"{now['ratio']:.1f} ({later['ratio']:.1f})")
             rows.append([name, *cells])
-        unknown = "" if kind in _learnt(results) else ", which the model has not learnt"
+        unknown = "" if kind in learnt(results) else ", which the model has not learnt"
         lines += [f"Edges of `{kind}`{unknown}:", ""]
         lines += _table(
             ["layers", *(f"{rule} {what}" for rule in rules for what in ("AUC", "ratio"))], rows
@@ -113,90 +113,81 @@ def _loudest(raw: dict[str, Any]) -> list[str]:
 
 
 def _decoding(results: dict[str, Any]) -> list[str]:
-    sizes = (None, results["block"])
-    head = [
-        "strategy",
-        *(f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right")),
-    ]
-    names = dict.fromkeys(row["strategy"] for row in results["rows"])
-    rows = []
-    for name in names:
-        cells = []
-        for size in sizes:
-            row = _row(results, name, size)
-            cells += [f"{row['steps']:.1f}", f"{row['score']:.3f} ± {row['error']:.3f}"]
-        rows.append([name, *cells])
-    return [
+    lines = [
         "**Decoding.** Forward passes per text, and the share of questions answered correctly, with"
         " the standard error over texts. Settings are those published; the text after the comma "
         "says whose attention DAPD reads.",
         "",
-        *_table(head, rows),
-        "![steps and accuracy](quality/larger_decoding.png)",
-        "",
     ]
+    for kinds, rows in _boards(results):
+        lines += [f"Questions of {len(kinds)} kinds ({', '.join(kinds)}):", ""]
+        sizes = (None, results["block"])
+        head = [f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right")]
+        cells = []
+        for name in dict.fromkeys(row["strategy"] for row in rows):
+            both = [_row(rows, name, size) for size in sizes]
+            told = [(f"{r['steps']:.1f}", f"{r['score']:.3f} ± {r['error']:.3f}") for r in both]
+            cells.append([name, *told[0], *told[1]])
+        lines += _table(["strategy", *head], cells)
+    return [*lines, "![steps and accuracy](quality/larger_decoding.png)", ""]
 
 
 def _kinds(results: dict[str, Any]) -> list[str]:
-    rows = [
-        [row["strategy"], *(f"{row['kinds'][kind]:.3f}" for kind in results["kinds"])]
-        for row in results["rows"]
+    kinds, rows = _boards(results)[-1]
+    cells = [
+        [row["strategy"], *(f"{row['kinds'][kind]:.3f}" for kind in kinds)]
+        for row in rows
         if row["block"] is None
     ]
     return [
-        "By kind of question, all answers at once (`split` and `twice` have several right answers,"
-        " whose parts depend on each other; the others have one):",
+        "The last table by kind of question, all answers at once (`split` and `twice` have several "
+        "right answers, whose parts depend on each other; the others have one):",
         "",
-        *_table(["strategy", *results["kinds"]], rows),
+        *_table(["strategy", *kinds], cells),
     ]
 
 
 def _verdict(results: dict[str, Any]) -> list[str]:
-    learnt = _learnt(results)
-    lines = [
-        f"**Which defaults survive.** Judged by the mean accuracy over {', '.join(learnt)}, against"
-        " that of one answer per step:",
-        "",
-    ]
+    kinds, rows = _boards(results)[-1]
+    lines = [f"**Which defaults survive**, on {', '.join(kinds)}:", ""]
     for size in (None, results["block"]):
-        one = _row(results, "one per step", size)
-        rows = [row for row in results["rows"] if row["block"] == size and row is not one]
-        gain = {row["strategy"]: _mean(row, learnt) - _mean(one, learnt) for row in rows}
-        good = [row for row in rows if gain[row["strategy"]] >= -WITHIN]
-        lost = [row for row in rows if row not in good]
-        good.sort(key=lambda row: row["steps"])
-        kept = ", ".join(f"{row['strategy']} {row['steps']:.1f}" for row in good) or "none"
-        gone = ", ".join(
-            f"{row['strategy']} {gain[row['strategy']]:+.3f} ({row['steps']:.1f} passes)"
-            for row in lost
-        )
+        one = _row(rows, "one per step", size)
+        others = [row for row in rows if row["block"] == size and row is not one]
+        others.sort(key=lambda row: float(row["steps"]))
+        least = one["score"] - WITHIN
+        kept = [f"{r['strategy']} {r['steps']:.1f}" for r in others if r["score"] >= least]
+        gone = [
+            f"{r['strategy']} {r['score'] - one['score']:+.3f} in {r['steps']:.1f}"
+            for r in others
+            if r["score"] < least
+        ]
         lines.append(
-            f"- {_size(size)}: within {WITHIN} of one answer per step ({_mean(one, learnt):.3f} in "
-            f"{one['steps']:.0f} passes), fewest passes first: {kept}. "
-            f"Loses more than that: {gone or 'none'}."
+            f"- {_size(size)}: within {WITHIN} of one answer per step ({one['score']:.3f} in "
+            f"{one['steps']:.0f} passes), fewest passes first: {', '.join(kept) or 'none'}. "
+            f"Lose more than that: {', '.join(gone) or 'none'}."
         )
     return [*lines, ""]
 
 
-def _learnt(results: dict[str, Any]) -> list[str]:
+def _boards(results: dict[str, Any]) -> list[tuple[list[str], list[dict[str, Any]]]]:
+    """All kinds, and those that were learnt where these are fewer."""
+    boards = [(results["kinds"], results["rows"])]
+    some = results.get("learnt")
+    return [*boards, (some["kinds"], some["rows"])] if some else boards
+
+
+def learnt(results: dict[str, Any]) -> list[str]:
     """The kinds that one answer per step mostly gets right; all of them where there is none."""
-    kinds = _row(results, "one per step", None)["kinds"]
+    kinds = _row(results["rows"], "one per step", None)["kinds"]
     return [kind for kind, score in kinds.items() if score >= LEARNT] or list(kinds)
-
-
-def _mean(row: dict[str, Any], kinds: Sequence[str]) -> float:
-    return sum(float(row["kinds"][kind]) for kind in kinds) / len(kinds)
 
 
 def _size(block: int | None) -> str:
     return "one block" if block is None else f"blocks of {block}"
 
 
-def _row(results: dict[str, Any], name: str, block: int | None) -> dict[str, Any]:
-    found: dict[str, Any] = next(
-        row for row in results["rows"] if row["strategy"] == name and row["block"] == block
-    )
-    return found
+def _row(rows: Sequence[dict[str, Any]], name: str, block: int | None) -> dict[str, Any]:
+    return next(row for row in rows if row["strategy"] == name and row["block"] == block)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

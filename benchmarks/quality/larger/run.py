@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,20 +123,33 @@ def measure(model: LargerModel, results: dict[str, Any], partial: Path, console:
         results["best_layer"] = evaluate.best_layer(results["layers"]["masked"])
         results["kinds"] = list(KINDS)
         results["rows"] = []
-    known = {(row["strategy"], row["block"]) for row in results["rows"]}
-    table = evaluate.strategies(model.config.layers, results["best_layer"])
-    for name, (strategy, reading) in table.items():
+
+    def decoded(rows: list[dict[str, Any]], tokens: torch.Tensor) -> None:
+        for row in board(model, tokens, results["best_layer"], rows):
+            partial.write_text(json.dumps(results))
+            console.print(
+                f"{row['strategy']}, {'blocks' if row['block'] else 'one block'}: "
+                f"{row['steps']:.1f} steps, {row['score']:.3f} right, {row['seconds']:.0f} s"
+            )
+
+    decoded(results["rows"], tokens)
+    learnt = report.learnt(results)
+    if len(learnt) < len(KINDS):  # a model unsure of everything says little about strategies
+        kept = results.setdefault("learnt", {"kinds": learnt, "rows": []})
+        decoded(kept["rows"], evaluate.prompts(model.task, results["count"], learnt))
+
+
+def board(
+    model: LargerModel, tokens: torch.Tensor, best: int, rows: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Decode with every strategy that has no row yet, and append its row."""
+    known = {(row["strategy"], row["block"]) for row in rows}
+    for name, (strategy, reading) in evaluate.strategies(model.config.layers, best).items():
         for block in (None, BLOCK):
             if (name, block) not in known:
-                row = evaluate.decode(model, tokens, strategy, block)
-                results["rows"].append(
-                    {"strategy": name, "reading": reading, "block": block, **row}
-                )
-                partial.write_text(json.dumps(results))
-                console.print(
-                    f"{name}, {'blocks' if block else 'one block'}: {row['steps']:.1f} steps, "
-                    f"{row['score']:.3f} right, {row['seconds']:.0f} s"
-                )
+                judged = evaluate.decode(model, tokens, strategy, block)
+                rows.append({"strategy": name, "reading": reading, "block": block, **judged})
+                yield rows[-1]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ The first three have one right answer. In the last two, answers depend on each o
 sum, and all four of a phrasing. Answers to different questions never do.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from unmask.toy.task import Task
@@ -57,10 +59,13 @@ class LargerQuestions(Task):
         roles = torch.cat([role[:, asked].flatten(), role[:, answers].flatten()])
         self.slot = torch.cat([header, HEADER + roles])
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw prompts with one of their right answers: int64 [count, length]."""
+    def sample(
+        self, count: int, generator: torch.Generator, kinds: Sequence[str] = KINDS
+    ) -> Tensor:
+        """Draw prompts of these kinds with one of their right answers: int64 [count, length]."""
         shape = (count, self.questions)
-        kind = torch.randint(len(KINDS), shape, generator=generator)
+        of = torch.tensor([KINDS.index(kind) for kind in kinds])
+        kind = of[torch.randint(len(kinds), shape, generator=generator)]
         p = torch.randint(DIGITS, (*shape, PROMPT - 1), generator=generator)
         codes = torch.rand(count, DIGITS, generator=generator).argsort(-1)
         stops = torch.full((count, HEADER - 1 - DIGITS), DIGITS + len(KINDS) + 1)
