@@ -24,6 +24,7 @@ from quality.larger.task import ANSWERS, KINDS, UNCERTAIN, LargerQuestions
 
 EDGES = ("raw", "rowmax", "rowsum")
 PRESETS = {"staged": DAPD.staged, "direct": DAPD.direct, "confident_first": DAPD.confident_first}
+EVERYTHING = 2**20  # tokens per step
 TEST_SEED = 2**31  # trainings draw from seeds below
 REVEALED = 0.5  # of the answers, where a partly decoded text is listened to
 
@@ -154,6 +155,7 @@ def strategies(layers: int, best: int) -> dict[str, tuple[Strategy, str]]:
     for name, reading in readings.items():
         for preset, make in PRESETS.items():
             rows[f"DAPD.{preset}, {name}"] = (make(layers=reading), name)
+    rows["all at once"] = (TopConfidence(tokens_per_step=EVERYTHING), "")
     return rows
 
 

@@ -8,7 +8,7 @@ COLOURS = 128
 RULES = {"raw": ("#0b6e4f", "o"), "rowmax": ("#e69f00", "s"), "rowsum": ("#0072b2", "^")}
 READINGS = {"": "#555555", "last 30 %": "#d55e00", "layer 0": "#0b6e4f", "all": "#0072b2"}
 MARKERS = {"staged": "o", "direct": "s", "confident_first": "h"}
-OTHERS = {"one": "X", "Threshold": "P", "EntropyBound": "^", "KLASS": "D"}
+OTHERS = {"one": "X", "Threshold": "P", "EntropyBound": "^", "KLASS": "D", "all": "x"}
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:
