@@ -48,7 +48,8 @@ def layers(results: dict[str, Any], path: Path) -> None:
         place.set(title=f"edges of “{kind}”", xlabel="layers")
         tidy(place)
     axes[0][0].set_ylabel("AUC against pairs of two questions")
-    axes[0][0].legend(frameon=False, fontsize=7)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside right", frameon=False, fontsize=7)
     save(drawn, path)
 
 
@@ -57,7 +58,7 @@ def decoding(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
-    whole, block = f"all {results['answers']} answers at once", f"blocks of {results['block']}"
+    whole, block = f"one block of {results['answers']}", f"blocks of {results['block']}"
     for place, (size, title) in zip(axes, [(None, whole), (results["block"], block)], strict=True):
         for row in results.get("learnt", results)["rows"]:
             if row["block"] == size:

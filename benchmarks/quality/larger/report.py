@@ -120,7 +120,8 @@ def _decoding(results: dict[str, Any]) -> list[str]:
         "",
     ]
     for kinds, rows in _boards(results):
-        lines += [f"Questions of {len(kinds)} kinds ({', '.join(kinds)}):", ""]
+        count = results["count"] if rows is results["rows"] else results["learnt"]["count"]
+        lines += [f"{count} texts of {len(kinds)} kinds ({', '.join(kinds)}):", ""]
         sizes = (None, results["block"])
         head = [f"{_size(size)}: {what}" for size in sizes for what in ("steps", "right")]
         cells = []
@@ -140,7 +141,7 @@ def _kinds(results: dict[str, Any]) -> list[str]:
         if row["block"] is None
     ]
     return [
-        "The last table by kind of question, all answers at once (`split` and `twice` have several "
+        "The last table by kind of question, one block (`split` and `twice` have several "
         "right answers, whose parts depend on each other; the others have one):",
         "",
         *_table(["strategy", *kinds], cells),
@@ -149,7 +150,11 @@ def _kinds(results: dict[str, Any]) -> list[str]:
 
 def _verdict(results: dict[str, Any]) -> list[str]:
     kinds, rows = _boards(results)[-1]
-    lines = [f"**Which defaults survive**, on {', '.join(kinds)}:", ""]
+    lines = [
+        f"**Which defaults survive**, on {', '.join(kinds)}. One model and one draw of texts: where"
+        f" {WITHIN} is less than two standard errors, being just inside or outside says nothing.",
+        "",
+    ]
     for size in (None, results["block"]):
         one = _row(rows, "one per step", size)
         others = [row for row in rows if row["block"] == size and row is not one]

@@ -31,6 +31,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "quality" / "larger.json"
 PICTURES = ROOT / "docs" / "quality"
 CACHE = ROOT / ".cache" / "quality" / "larger"
 BLOCK = 32
+MORE = 4  # times as many texts, where decoding is quick
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -135,8 +136,9 @@ def measure(model: LargerModel, results: dict[str, Any], partial: Path, console:
     decoded(results["rows"], tokens)
     learnt = report.learnt(results)
     if len(learnt) < len(KINDS):  # a model unsure of everything says little about strategies
-        kept = results.setdefault("learnt", {"kinds": learnt, "rows": []})
-        decoded(kept["rows"], evaluate.prompts(model.task, results["count"], learnt))
+        count = MORE * results["count"]
+        kept = results.setdefault("learnt", {"kinds": learnt, "count": count, "rows": []})
+        decoded(kept["rows"], evaluate.prompts(model.task, count, learnt))
 
 
 def board(
