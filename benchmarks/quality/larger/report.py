@@ -24,8 +24,14 @@ def section(results: dict[str, Any]) -> str:
             *_decoding(results),
             *_kinds(results),
             *_verdict(results),
+            *_remarks(results),
         ]
     )
+
+
+def _remarks(results: dict[str, Any]) -> list[str]:
+    """What a reader has to know about how these results came to be."""
+    return ["", *(f"- {remark}" for remark in results.get("remarks", []))]
 
 
 def _setting(results: dict[str, Any]) -> list[str]:
