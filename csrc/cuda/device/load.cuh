@@ -9,7 +9,7 @@ namespace unmask::cuda {
 template <class T>
 inline constexpr int kPerLoad = 16 / static_cast<int>(sizeof(T));
 
-__device__ __forceinline__ bool is_aligned_16(const void* pointer) {
+__host__ __device__ __forceinline__ bool is_aligned_16(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
 }
 
